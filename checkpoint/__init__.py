@@ -1,0 +1,16 @@
+"""Sample with PyMC into a Zarr store, be killed anywhere, and go on bit for bit.
+
+The map of the package, from the top down; a module imports only what is below it:
+
+- `sampling` is `sample()`; `run` is a run being sampled; `inspection` is `open()` and its `Run`.
+- `chain` drives one chain, `workers` many in processes, `population` many in lock step.
+- `rehearsal` repeats draws from recorded states, so that what cannot be resumed shows early.
+- `writer` records, commits and seals; `recovery` reads back; `manifest` says what run it is.
+- `adapters` turn a step method into columns and back; `_pymc` alone knows PyMC's insides.
+- `recording`, `rows`, `commit_log`, `sealing`, `hierarchy`, `arrays` are rows on their way to Zarr.
+- `stores` keep bytes; `durability` alone makes them durable; `layout` names every path.
+"""
+
+from checkpoint.sampling import sample
+
+__all__ = ["sample"]

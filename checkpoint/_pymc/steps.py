@@ -1,0 +1,273 @@
+"""Step methods: what their state is, how a chain starts, how to copy one.
+
+PyMC's state classes are the source. Where they leave out what the next draw needs, or name
+what does not exist, the tables here say what is right.
+"""
+
+import dataclasses
+import io
+import pickle
+from collections.abc import Iterator
+from typing import Any
+
+import cloudpickle
+import numpy as np
+import pymc as pm
+from pymc.stats.convergence import SamplerWarning, WarningType
+from pymc.step_methods.arraystep import PopulationArrayStepShared
+from pymc.step_methods.compound import BlockedStep, CompoundStep
+from pymc.step_methods.hmc import quadpotential
+from pymc.step_methods.hmc.base_hmc import BaseHMC, DivergenceInfo
+from pymc.step_methods.hmc.integration import CpuLeapfrogIntegrator, IntegrationError, State
+from pymc.step_methods.state import DataClassState, WithSamplingState
+from pytensor.compile import Function
+from pytensor.graph.basic import Variable
+
+from checkpoint.generators import generator_from_json, generator_to_json
+
+__all__ = [
+    "Step",
+    "StateItem",
+    "copy_generator",
+    "copy_step",
+    "declares_state",
+    "flatten",
+    "is_population",
+    "link_population",
+    "make_estimator",
+    "plain_classes",
+    "start_chain",
+    "state_items",
+    "step_name",
+]
+
+Step = Any
+
+# What the next draw needs and the state class lacks: (class, attribute).
+_UNDECLARED = (
+    (BaseHMC, "divergences"),  # the counter behind the stat of that name
+)
+
+# Fixed for the run, and undeclared: (exact class, attributes).
+_UNDECLARED_CONSTANTS: tuple[tuple[type, tuple[str, ...]], ...] = (
+    (quadpotential.QuadPotentialDiag, ("dtype", "s", "inv_s", "v")),
+    (quadpotential.QuadPotentialFull, ("dtype", "_cov", "_chol", "_n")),
+    (quadpotential.QuadPotentialFullInv, ("dtype", "L")),
+    (quadpotential.QuadPotentialDiagAdaptExp, ("_use_grads", "_alpha", "_stop_adaptation")),
+    (pm.DEMetropolisZ, ("tune_drop_fraction",)),
+    (pm.CategoricalGibbsMetropolis, ("astep",)),
+)
+
+_GROWING_NEVER_READ = {"_tuned_stats", "_mass_trace"}
+_GROWING = {"_history"}
+_NUMBERS = {"order", "dimcats"}
+_ESTIMATORS = {"_variance_estimator", "_variance_estimator_grad"}
+
+
+@dataclasses.dataclass(frozen=True)
+class StateItem:
+    """One field of a step method's state, found by walking its state class.
+
+    Attributes
+    ----------
+    path : str
+        Dotted path of the attribute.
+    value : object
+    role : str
+        ``"constant"``, or how it changes: ``"value"``, ``"growing"``, ``"growing, never read"``,
+        ``"numbers"``, ``"estimator"``.
+    owner : object
+        What has the attribute.
+    """
+
+    path: str
+    value: Any
+    role: str
+    owner: Any
+
+
+def flatten(step: Step) -> list[Step]:
+    """Return the step methods of a possibly nested compound, in the order they step."""
+    if isinstance(step, CompoundStep):
+        return [inner for method in step.methods for inner in flatten(method)]
+    return [step]
+
+
+def step_name(step: Step) -> str:
+    """Return what a person calls a step method, with its variables."""
+    return f"{type(step).__name__}({', '.join(str(v.name) for v in step.vars)})"
+
+
+def declares_state(step: Step) -> bool:
+    """Return whether a step method says what its state is."""
+    state_class = getattr(type(step), "_state_class", DataClassState)
+    return bool(dataclasses.fields(state_class))
+
+
+def state_items(step: Step) -> Iterator[StateItem]:
+    """Yield every field of a step method's state."""
+    for cls, name in _UNDECLARED:
+        if isinstance(step, cls):
+            yield StateItem(name, getattr(step, name), "value", step)
+    proposal = getattr(step, "proposal_dist", None)
+    if proposal is not None:
+        yield StateItem("proposal_dist", type(proposal).__name__, "constant", step)
+        for name in ("s", "chol"):
+            if hasattr(proposal, name):
+                value = np.asarray(getattr(proposal, name))
+                yield StateItem(f"proposal_dist.{name}", value, "constant", proposal)
+    yield from _walk(step, "")
+
+
+def _walk(owner: Any, prefix: str) -> Iterator[StateItem]:
+    for cls, names in _UNDECLARED_CONSTANTS:
+        if type(owner) is cls:
+            for name in names:
+                value = getattr(owner, name)
+                if callable(value) and hasattr(value, "__name__"):
+                    value = value.__name__
+                yield StateItem(prefix + name, value, "constant", owner)
+    for field in dataclasses.fields(owner._state_class):
+        if field.metadata.get("tensor_name"):
+            continue
+        value = getattr(owner, field.name, None)
+        path = prefix + field.name
+        if field.metadata.get("frozen"):
+            yield StateItem(path, value, "constant", owner)
+        elif field.name in _ESTIMATORS and isinstance(
+            owner, quadpotential.QuadPotentialDiagAdaptExp
+        ):
+            yield StateItem(path, value, "estimator", owner)
+        elif isinstance(value, WithSamplingState):
+            yield from _walk(value, f"{path}.")
+        else:
+            yield StateItem(path, value, _role(field, value), owner)
+
+
+def _role(field: dataclasses.Field[Any], value: Any) -> str:
+    if isinstance(value, list):
+        if field.name in _GROWING_NEVER_READ:
+            return "growing, never read"
+        if field.name in _GROWING or field.metadata.get("append_only"):
+            return "growing"
+        if field.name in _NUMBERS and value:
+            return "numbers"
+    return "value"
+
+
+def make_estimator(n: int, state: dict[str, Any]) -> Any:
+    """Return the exponentially weighted variance that `jitter+adapt_diag_grad` adapts with."""
+    return quadpotential._ExpWeightedVariance(
+        n, init_mean=state["_mean"], init_var=state["_variance"], alpha=state["_alpha"]
+    )
+
+
+def plain_classes() -> dict[str, type]:
+    """Return PyMC's classes that may be rebuilt from plain text."""
+    from numpy.linalg import LinAlgError
+    from pymc.blocking import RaveledVars
+
+    known = (SamplerWarning, WarningType, DivergenceInfo, State, IntegrationError, RaveledVars)
+    return {cls.__name__: cls for cls in (*known, LinAlgError)}
+
+
+def start_chain(
+    step: Step, rng: np.random.Generator, tune: int, draws: int, sequential: bool
+) -> None:
+    """Prepare a step method for the first draw of a chain, as PyMC's drivers do.
+
+    PyMC's driver for one process resets the tuning and its driver for several does not: which
+    of them a run began with stays with it.
+    """
+    if hasattr(step, "setup_chain"):  # PyMC 6
+        step.setup_chain(rng, tune, draws)
+    else:
+        step.set_rng(rng)
+    if not sequential:
+        return
+    step.tune = bool(tune)
+    if hasattr(step, "reset_tuning"):
+        step.reset_tuning()
+    if hasattr(step, "iter_count"):
+        step.iter_count = 0
+
+
+def is_population(step: Step) -> bool:
+    """Return whether chains must step together, as DEMetropolis needs."""
+    methods = step.methods if isinstance(step, CompoundStep) else [step]
+    return any(isinstance(method, PopulationArrayStepShared) for method in methods)
+
+
+def link_population(step: Step, population: list[Any], chain: int) -> None:
+    """Let the population step methods of one chain see the points of all."""
+    for method in step.methods if isinstance(step, CompoundStep) else [step]:
+        if isinstance(method, PopulationArrayStepShared):
+            method.link_population(population, chain)
+
+
+def copy_generator(generator: np.random.Generator) -> np.random.Generator:
+    """Copy a Generator with its seed sequence, which `copy` would drop."""
+    return generator_from_json(generator_to_json(generator))
+
+
+def copy_step(step: Step) -> Step:
+    """Copy a step method; what is compiled, and the model, are shared."""
+    shared: dict[int, Any] = {}
+    data = dump_step(step, shared)
+    return load_step(data, shared)
+
+
+def dump_step(step: Step, shared: dict[int, Any]) -> bytes:
+    """Pickle a step method without its model and compiled functions; `shared` collects those."""
+    stream = io.BytesIO()
+    _Pickler(stream, shared).dump(step)
+    return stream.getvalue()
+
+
+def load_step(data: bytes, shared: dict[int, Any]) -> Step:
+    """Return the step method that `dump_step` pickled, around the objects in `shared`."""
+    return _Unpickler(io.BytesIO(data), shared).load()
+
+
+def _shared_types() -> tuple[type, ...]:
+    from pymc.model.core import ValueGradFunction
+
+    return (pm.Model, Function, Variable, ValueGradFunction)
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is untyped
+    def __init__(self, stream: io.BytesIO, shared: dict[int, Any]) -> None:
+        super().__init__(stream)
+        self._shared = shared
+        self._index = {id(value): key for key, value in shared.items()}
+        self._types = _shared_types()
+
+    def persistent_id(self, value: Any) -> int | None:
+        if not isinstance(value, self._types):
+            return None
+        key = self._index.setdefault(id(value), len(self._index))
+        self._shared[key] = value
+        return key
+
+    def reducer_override(self, value: Any) -> Any:
+        if isinstance(value, np.random.Generator):
+            return generator_from_json, (generator_to_json(value),)
+        return super().reducer_override(value)
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, stream: io.BytesIO, shared: dict[int, Any]) -> None:
+        super().__init__(stream)
+        self._shared = shared
+
+    def persistent_load(self, key: int) -> Any:
+        return self._shared[key]
+
+
+def relink_potential(step: Any, potential: Any) -> None:
+    """Give a NUTS step method another potential."""
+    step.potential = potential
+    step.integrator = CpuLeapfrogIntegrator(potential, step._logp_dlogp_func)
+
+
+assert issubclass(CompoundStep, WithSamplingState) and issubclass(BlockedStep, WithSamplingState)

@@ -1,0 +1,378 @@
+"""Fields of a step method's state: each knows its columns, how to take and how to restore it.
+
+A field that changes is *taken* after each draw, as cheaply as can be, and *settled* into rows
+when they are committed. The path of a field is the path of the attribute, dots included.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any, ClassVar
+
+import numpy as np
+
+from checkpoint import plain
+from checkpoint.generators import generator_from_words, generator_words
+from checkpoint.arrays import TEXT
+from checkpoint.errors import UnsupportedStepError
+from checkpoint.rows import Column, RowSource, Values
+
+__all__ = [
+    "ArrayField",
+    "EstimatorField",
+    "Field",
+    "GeneratorField",
+    "GrowingField",
+    "NumbersField",
+    "ScalarField",
+    "TextField",
+    "field_from_json",
+    "set_attribute",
+]
+
+_SCALAR_TYPES = {"int": int, "float": float, "bool": bool}
+
+
+def set_attribute(step: Any, path: str, value: Any) -> None:
+    """Set an attribute by its dotted path."""
+    owner_path, _, name = path.rpartition(".")
+    owner = attrgetter(owner_path)(step) if owner_path else step
+    setattr(owner, name, value)
+
+
+@dataclass(frozen=True)
+class Field(ABC):
+    """One field of a step method's state."""
+
+    kind: ClassVar[str]
+
+    path: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": self.kind, **{k: v for k, v in vars(self).items()}}
+
+    def column(self, name: str, dtype: str, shape: Sequence[int] = ()) -> Column:
+        """Return a column of this field; `name` is empty where there is just one."""
+        path = self.path.replace(".", "/")
+        return Column(f"{path}/{name}" if name else path, dtype, tuple(shape))
+
+    @property
+    @abstractmethod
+    def columns(self) -> tuple[Column, ...]:
+        """Columns, with paths relative to the step's group."""
+
+    def take(self, step: Any) -> Any:
+        """Return the field's value now, as something that later draws do not change."""
+        return attrgetter(self.path)(step)
+
+    @abstractmethod
+    def settle(self, taken: Sequence[Any]) -> tuple[Values, ...]:
+        """Return the rows of each column from what was taken."""
+
+    @abstractmethod
+    def read(self, rows: RowSource, prefix: str, draw_idx: int) -> Any:
+        """Return the value recorded at a draw."""
+
+    def restore(self, step: Any, rows: RowSource, prefix: str, draw_idx: int) -> None:
+        """Set the field of `step` to what was recorded at a draw."""
+        set_attribute(step, self.path, self.read(rows, prefix, draw_idx))
+
+    def _changed(self, found: object) -> UnsupportedStepError:
+        return UnsupportedStepError(
+            f"The field {self.path!r} of the sampler state became {found} during sampling; "
+            f"expected {self.kind} as after the first draw. Keep the type and shape of a field, "
+            "or make it a list, which is stored as text."
+        )
+
+
+@dataclass(frozen=True)
+class ScalarField(Field):
+    """A number or a truth value."""
+
+    kind = "scalar"
+    dtype: str
+    type: str
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        return (self.column("", self.dtype),)
+
+    def settle(self, taken: Sequence[Any]) -> tuple[Values, ...]:
+        values = np.asarray(taken)
+        if values.ndim != 1 or not np.can_cast(values.dtype, self.dtype, "same_kind"):
+            raise self._changed(f"{values.dtype} {values.shape[1:]}")
+        return (values.astype(self.dtype, copy=False),)
+
+    def read(self, rows: RowSource, prefix: str, draw_idx: int) -> Any:
+        value = rows.value(prefix + self.columns[0].path, draw_idx)
+        return _SCALAR_TYPES.get(self.type, np.dtype(self.dtype).type)(value)
+
+
+@dataclass(frozen=True)
+class ArrayField(Field):
+    """An array of fixed shape. Its rows are copied as they are taken, not settled."""
+
+    kind = "array"
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        return (self.column("", self.dtype, self.shape),)
+
+    def check(self, step: Any) -> None:
+        """Hold that the array still has its shape; a row would take any that broadcasts."""
+        value = np.asarray(super().take(step))
+        if value.shape != self.shape or not np.can_cast(value.dtype, self.dtype, "same_kind"):
+            raise self._changed(f"{value.dtype} {value.shape}")
+
+    def take(self, step: Any) -> Any:
+        return np.array(super().take(step), dtype=self.dtype)
+
+    def settle(self, taken: Sequence[Any]) -> tuple[Values, ...]:
+        return (np.array(taken, dtype=self.dtype).reshape(len(taken), *self.shape),)
+
+    def read(self, rows: RowSource, prefix: str, draw_idx: int) -> Any:
+        return np.array(rows.value(prefix + self.columns[0].path, draw_idx), dtype=self.dtype)
+
+
+@dataclass(frozen=True)
+class NumbersField(Field):
+    """A list of integers, or of equally long tuples of them, of fixed length."""
+
+    kind = "numbers"
+    shape: tuple[int, ...]
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        return (self.column("", "<i8", self.shape),)
+
+    def take(self, step: Any) -> Any:
+        return np.array(super().take(step), dtype="<i8")
+
+    def settle(self, taken: Sequence[Any]) -> tuple[Values, ...]:
+        return (np.array(taken).reshape(len(taken), *self.shape),)
+
+    def read(self, rows: RowSource, prefix: str, draw_idx: int) -> Any:
+        values = np.asarray(rows.value(prefix + self.columns[0].path, draw_idx)).tolist()
+        return values if len(self.shape) == 1 else [tuple(item) for item in values]
+
+
+class Tail(list[Any]):
+    """A list that keeps its last item only, and counts what was appended.
+
+    It takes the place of lists that a step method appends to and never reads, so that memory
+    does not grow with the run.
+    """
+
+    def __init__(self, n_appended: int = 0) -> None:
+        super().__init__()
+        self.n_appended = n_appended
+
+    def append(self, item: Any) -> None:
+        self.n_appended += 1
+        self[:] = (item,)
+
+
+@dataclass(frozen=True)
+class GrowingField(Field):
+    """A list that a draw appends at most one item to; rows hold the item and the length.
+
+    The list at a draw is the last `length` items up to it, so a list that loses items at its
+    front is covered as well.
+
+    Attributes
+    ----------
+    never_read : bool
+        Whether the step method only appends to the list; a `Tail` then takes its place.
+    """
+
+    kind = "growing"
+    dtype: str
+    shape: tuple[int, ...]
+    never_read: bool
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        return (self.column("length", "<i8"), self.column("last", self.dtype, self.shape))
+
+    def take(self, step: Any) -> Any:
+        items = super().take(step)
+        if not self.never_read:
+            # Items are new objects, never changed after they are appended.
+            return len(items), items[-1] if items else None
+        if type(items) is not Tail:
+            tail = Tail(len(items))
+            tail[:] = items[-1:]
+            set_attribute(step, self.path, tail)
+            items = tail
+        return items.n_appended, items[-1] if items else None
+
+    def settle(self, taken: Sequence[Any]) -> tuple[Values, ...]:
+        lengths = np.array([length for length, _ in taken], dtype="<i8")
+        last = np.zeros((len(taken), *self.shape), dtype=self.dtype)
+        for i, (_, item) in enumerate(taken):
+            if item is not None:
+                last[i] = item
+        return lengths, last
+
+    def read(self, rows: RowSource, prefix: str, draw_idx: int) -> Any:
+        length_column, last_column = self.columns
+        length = int(rows.value(prefix + length_column.path, draw_idx))
+        if length == 0:
+            return []
+        return list(rows.values(prefix + last_column.path, draw_idx + 1 - length, draw_idx + 1))
+
+    def restore(self, step: Any, rows: RowSource, prefix: str, draw_idx: int) -> None:
+        if self.never_read:
+            length = int(rows.value(prefix + self.columns[0].path, draw_idx))
+            set_attribute(step, self.path, Tail(length))
+        else:
+            super().restore(step, rows, prefix, draw_idx)
+
+
+@dataclass(frozen=True)
+class GeneratorField(Field):
+    """A numpy Generator with its seed sequence.
+
+    `entropy` and `pool_size` are the same in all chains of a run; `spawn_key` and the number
+    of children spawned are columns, and so is the state of the bit generator.
+    """
+
+    kind = "generator"
+    bit_generator: str
+    entropy: Any
+    pool_size: int
+    n_spawn_key: int
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        state = ("", "<u8", (4,)) if self.bit_generator.startswith("PCG64") else ("", TEXT, ())
+        return (
+            self.column("state", *state[1:]),
+            self.column("has_uint32", "|b1"),
+            self.column("uinteger", "<u4"),
+            self.column("spawn_key", "<u4", (max(1, self.n_spawn_key),)),
+            self.column("n_children_spawned", "<u4"),
+        )
+
+    def take(self, step: Any) -> Any:
+        bit_generator = attrgetter(self.path)(step).bit_generator
+        seed_seq = bit_generator.seed_seq
+        return bit_generator.state, seed_seq.spawn_key, seed_seq.n_children_spawned
+
+    def settle(self, taken: Sequence[Any]) -> tuple[Values, ...]:
+        n = len(taken)
+        columns = tuple(column.empty(n) for column in self.columns)
+        states, has_uint32, uinteger, spawn_keys, n_children = columns
+        for i, (state, spawn_key, children) in enumerate(taken):
+            states[i], has_uint32[i], uinteger[i] = generator_words(state)
+            spawn_keys[i] = spawn_key or 0
+            n_children[i] = children
+        return columns
+
+    def read(self, rows: RowSource, prefix: str, draw_idx: int) -> Any:
+        state, has_uint32, uinteger, spawn_key, n_children = (
+            rows.value(prefix + column.path, draw_idx) for column in self.columns
+        )
+        seed_sequence = {
+            "entropy": self.entropy,
+            "spawn_key": tuple(int(word) for word in spawn_key[: self.n_spawn_key]),
+            "pool_size": self.pool_size,
+            "n_children_spawned": int(n_children),
+        }
+        return generator_from_words(
+            self.bit_generator, state, bool(has_uint32), int(uinteger), seed_sequence
+        )
+
+
+@dataclass(frozen=True)
+class EstimatorField(Field):
+    """PyMC's `_ExpWeightedVariance`, or None before the adaptation has begun."""
+
+    kind = "estimator"
+    n: int
+    alpha: float
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        return (
+            self.column("is_set", "|b1"),
+            self.column("_mean", "<f8", (self.n,)),
+            self.column("_variance", "<f8", (self.n,)),
+        )
+
+    def take(self, step: Any) -> Any:
+        estimator = super().take(step)
+        if estimator is None:
+            return None
+        return estimator._mean.copy(), estimator._variance.copy()
+
+    def settle(self, taken: Sequence[Any]) -> tuple[Values, ...]:
+        zeros = np.zeros(self.n)
+        pairs = [item or (zeros, zeros) for item in taken]
+        means, variances = np.array(pairs, dtype="<f8").swapaxes(0, 1)
+        return np.array([item is not None for item in taken]), means, variances
+
+    def read(self, rows: RowSource, prefix: str, draw_idx: int) -> Any:
+        is_set, mean, variance = (
+            rows.value(prefix + column.path, draw_idx) for column in self.columns
+        )
+        if not is_set:
+            return None
+        return {"_alpha": self.alpha, "_mean": np.array(mean), "_variance": np.array(variance)}
+
+    def restore(self, step: Any, rows: RowSource, prefix: str, draw_idx: int) -> None:
+        from checkpoint._pymc.steps import make_estimator
+
+        state = self.read(rows, prefix, draw_idx)
+        set_attribute(step, self.path, None if state is None else make_estimator(self.n, state))
+
+
+@dataclass(frozen=True)
+class TextField(Field):
+    """Anything else that has a plain form: None, strings, lists, dicts, exceptions."""
+
+    kind = "text"
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        return (self.column("", TEXT),)
+
+    def take(self, step: Any) -> Any:
+        try:
+            return plain.dumps(super().take(step))
+        except TypeError as error:
+            raise self._changed(f"something else: {error}") from None
+
+    def settle(self, taken: Sequence[Any]) -> tuple[Values, ...]:
+        values = np.empty(len(taken), dtype=object)
+        values[:] = taken
+        return (values,)
+
+    def read(self, rows: RowSource, prefix: str, draw_idx: int) -> Any:
+        from checkpoint._pymc.steps import plain_classes
+
+        text = rows.value(prefix + self.columns[0].path, draw_idx)
+        return plain.loads(text, plain_classes()) if text else None
+
+
+_KINDS: dict[str, type[Field]] = {
+    cls.kind: cls
+    for cls in (
+        ScalarField,
+        ArrayField,
+        NumbersField,
+        GrowingField,
+        GeneratorField,
+        EstimatorField,
+        TextField,
+    )
+}
+
+
+def field_from_json(document: dict[str, Any]) -> Field:
+    """Return the field that `Field.to_json` described."""
+    values = {key: tuple(v) if key == "shape" else v for key, v in document.items()}
+    return _KINDS[values.pop("kind")](**values)

@@ -1,0 +1,103 @@
+"""Step methods that declare their state: PyMC's own, and others like them."""
+
+from collections.abc import Callable, Mapping
+from operator import attrgetter
+from typing import Any
+
+from checkpoint.adapters.base import Adapter, AdapterSchema
+from checkpoint.adapters.fields import ArrayField, Field, ScalarField
+from checkpoint.rows import Column, RowSource, Values
+
+__all__ = ["StepAdapter"]
+
+
+class StepAdapter(Adapter):
+    """Columns for each field of a step method's state.
+
+    Taking is on the path of every draw: all numbers are read in one call and kept as one
+    tuple, arrays are copied into their rows, and only what is neither is taken by its field.
+    """
+
+    def __init__(self, schema: AdapterSchema) -> None:
+        self.schema = schema
+        self._scalars = [f for f in schema.fields if isinstance(f, ScalarField)]
+        self._arrays = [f for f in schema.fields if isinstance(f, ArrayField)]
+        self._others = [f for f in schema.fields if not isinstance(f, ScalarField | ArrayField)]
+        self._get_scalars = _getter(self._scalars)
+        self._get_arrays = _getter(self._arrays)
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        prefix = self.schema.prefix
+        return tuple(
+            Column(prefix + column.path, column.dtype, column.shape)
+            for field in self.schema.fields
+            for column in field.columns
+        )
+
+    def attach(self, step: Any, data: Mapping[str, Values]) -> None:
+        self._step = step
+        self._data = data
+        prefix = self.schema.prefix
+        self._targets = [data[prefix + field.columns[0].path] for field in self._arrays]
+        self._taken_scalars: list[tuple[Any, ...]] = []
+        self._taken: list[tuple[Field, list[Any]]] = [(field, []) for field in self._others]
+
+    def take(self, row: int) -> None:
+        step = self._step
+        self._taken_scalars.append(self._get_scalars(step))
+        for target, value in zip(self._targets, self._get_arrays(step), strict=True):
+            target[row] = value
+        for field, taken in self._taken:
+            taken.append(field.take(step))
+
+    def settle(self, start: int, stop: int) -> None:
+        if start == stop:
+            return
+        for field in self._arrays:
+            field.check(self._step)
+        for field, values in zip(self._scalars, zip(*self._taken_scalars, strict=True), strict=True):
+            self._put(field, values, start, stop)
+        self._taken_scalars.clear()
+        for field, taken in self._taken:
+            self._put(field, taken, start, stop)
+            taken.clear()
+
+    def _put(self, field: Field, taken: Any, start: int, stop: int) -> None:
+        for column, values in zip(field.columns, field.settle(taken), strict=True):
+            self._data[self.schema.prefix + column.path][start:stop] = values
+
+    def restore(self, step: Any, rows: RowSource, draw_idx: int) -> Any:
+        for field in self.schema.fields:
+            field.restore(step, rows, self.schema.prefix, draw_idx)
+        return step
+
+    def read(self, rows: RowSource, draw_idx: int) -> dict[str, Any]:
+        """Return the state after a recorded draw, nested by field, constants included."""
+        state: dict[str, Any] = {}
+        for path, value in self.schema.constants.items():
+            _put_nested(state, path, value)
+        for field in self.schema.fields:
+            _put_nested(state, field.path, field.read(rows, self.schema.prefix, draw_idx))
+        return state
+
+
+def _getter(fields: list[Any]) -> Callable[[Any], tuple[Any, ...]]:
+    """Return a function that reads the attributes of all fields as a tuple."""
+    paths = [field.path for field in fields]
+    if not paths:
+        return lambda step: ()
+    if len(paths) == 1:
+        get = attrgetter(paths[0])
+        return lambda step: (get(step),)
+    return attrgetter(*paths)
+
+
+def _put_nested(state: dict[str, Any], path: str, value: Any) -> None:
+    *owners, name = path.split(".")
+    for owner in owners:
+        inner = state.setdefault(owner, {})
+        if not isinstance(inner, dict):  # the constant that names an owner's class
+            inner = state[owner] = {"class": inner}
+        state = inner
+    state[name] = value

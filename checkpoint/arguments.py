@@ -1,0 +1,165 @@
+"""The arguments of `sample`: which there are, which are refused, and what they may be."""
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from checkpoint.arrays import Compressor, default_compressor
+from checkpoint.errors import ArgumentError, UnknownArgumentError
+
+__all__ = ["UNSET", "Options", "check_options", "step_arguments"]
+
+
+class _Unset:
+    def __repr__(self) -> str:
+        return "UNSET"
+
+
+UNSET: Any = _Unset()
+"""Stands for an argument that was not given, where None has a meaning."""
+
+_REFUSED = {
+    "trace": "the store is the trace",
+    "nuts_sampler_kwargs": "only PyMC's own sampler can be resumed; pass NUTS arguments in nuts={}",
+    "start": "it was renamed to initvals",
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """The arguments of `sample`, with the names, meanings and defaults documented there."""
+
+    draws: int = 1000
+    tune: int | None = None
+    chains: int | None = None
+    cores: int | None = None
+    random_seed: Any = None
+    progressbar: Any = True
+    progressbar_theme: Any = None
+    quiet: bool = False
+    step: Any = None
+    var_names: Sequence[str] | None = None
+    nuts_sampler: str | None = None
+    initvals: Any = None
+    init: str = "auto"
+    jitter_max_retries: int = 10
+    n_init: int = 200_000
+    discard_tuned_samples: bool = True
+    compute_convergence_checks: bool = True
+    keep_warning_stat: bool = False
+    return_inferencedata: bool = True
+    idata_kwargs: Mapping[str, Any] | None = None
+    callback: Callable[..., Any] | None = None
+    mp_ctx: Any = None
+    blas_cores: Any = "auto"
+    backend: str | None = None
+    compile_kwargs: Mapping[str, Any] | None = None
+    resume: Literal["auto", "must", "never"] = "auto"
+    commit_interval: float = 1.0
+    draws_per_chunk: int | None = None
+    compressor: Any = UNSET
+    include_transformed: bool = False
+    zarr_format: Literal[2, 3] | None = None
+    allow_pickle: bool = False
+    step_kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def fastmath(self) -> bool:
+        """Whether to compile with fastmath, which `compile_kwargs={"fastmath": True}` asks for."""
+        return bool((self.compile_kwargs or {}).get("fastmath", False))
+
+    @property
+    def codec(self) -> Compressor:
+        """The compressor of a new store."""
+        return default_compressor() if self.compressor is UNSET else Compressor.of(self.compressor)
+
+
+def check_options(options: Options) -> None:
+    """Hold that every argument is one that can be used.
+
+    Raises
+    ------
+    ArgumentError
+        If a value is out of range.
+    UnknownArgumentError
+        If an argument cannot be honoured.
+    """
+    _whole("draws", options.draws, 1)
+    _whole("tune", options.tune, 0)
+    _whole("chains", options.chains, 1)
+    _whole("cores", options.cores, 1)
+    _whole("draws_per_chunk", options.draws_per_chunk, 1)
+    _whole("jitter_max_retries", options.jitter_max_retries, 0)
+    _whole("n_init", options.n_init, 1)
+    _one_of("resume", options.resume, ("auto", "must", "never"))
+    _one_of("zarr_format", options.zarr_format, (None, 2, 3))
+    interval = options.commit_interval
+    if not isinstance(interval, int | float) or not 0 <= interval < float("inf"):
+        raise ArgumentError(
+            f"commit_interval={interval!r}: expected seconds, 0 or more; 0 commits every draw."
+        )
+    if isinstance(options.random_seed, int) and options.random_seed == -1:
+        raise ArgumentError(
+            "Setting random_seed = -1 is not allowed. Pass `None` to not specify a seed."
+        )
+    if isinstance(options.random_seed, np.random.RandomState):
+        raise ArgumentError(
+            "random_seed is a RandomState, which cannot spawn independent generators; "
+            "expected an integer, a sequence of integers, a Generator, or None."
+        )
+    if options.nuts_sampler not in (None, "pymc"):
+        raise UnknownArgumentError(
+            f"nuts_sampler={options.nuts_sampler!r} cannot be resumed draw by draw; "
+            'expected "pymc". Leave it out, or use pm.sample.'
+        )
+    if not isinstance(options.init, str):
+        raise ArgumentError(f"init={options.init!r}: expected a string.")
+    _ = options.codec
+
+
+def step_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keyword arguments that are for step methods; refuse what never is.
+
+    Raises
+    ------
+    UnknownArgumentError
+        If an argument of `pm.sample` cannot be honoured, or a name is close to one that can.
+    """
+    for name, reason in _REFUSED.items():
+        if given.get(name) is not None:
+            raise UnknownArgumentError(
+                f"{name} is not taken by checkpoint.sample: {reason}. Leave it out."
+            )
+    arguments = {name: value for name, value in given.items() if name not in _REFUSED}
+    for name in arguments:
+        close = difflib.get_close_matches(name, Options.__dataclass_fields__, n=1, cutoff=0.8)
+        if close:
+            raise UnknownArgumentError(
+                f"Unknown argument {name!r} of checkpoint.sample. Did you mean {close[0]!r}?"
+            )
+    if "target_accept" in arguments:
+        nuts = dict(arguments.get("nuts", {}))
+        if "target_accept" in nuts:
+            raise ArgumentError(
+                "`target_accept` was defined twice. Please specify it either as a direct keyword "
+                "argument or in the `nuts` kwarg."
+            )
+        arguments["nuts"] = nuts | {"target_accept": arguments.pop("target_accept")}
+    return arguments
+
+
+def _whole(name: str, value: Any, least: int) -> None:
+    if value is None and name not in ("draws",):
+        return
+    is_whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not is_whole or value < least:
+        raise ArgumentError(f"{name}={value!r}: expected a whole number, at least {least}.")
+
+
+def _one_of(name: str, value: Any, known: tuple[Any, ...]) -> None:
+    if value not in known:
+        shown = ", ".join(repr(item) for item in known if item is not None)
+        raise ArgumentError(f"{name}={value!r}: expected one of {shown}.")

@@ -1,0 +1,185 @@
+"""One chain, from its start or its last recorded draw to its end.
+
+The driver knows no step method and no store: it steps, records, and reads a flag between
+draws. A half-done step is never recorded.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from checkpoint._pymc.results import log_warnings_of
+from checkpoint._pymc.steps import copy_generator, copy_step, flatten, start_chain
+from checkpoint.adapters import Adapter, AdapterSchema, make_adapter
+from checkpoint.errors import ChainError, CheckpointError
+from checkpoint.manifest import Manifest
+from checkpoint.recording import RowPlan
+from checkpoint.recovery import ChainRecord, recover
+from checkpoint.rehearsal import Rehearsal, replay_last_draw
+from checkpoint.rows import RowSource
+from checkpoint.stores import Store
+from checkpoint.writer import ChainWriter
+
+__all__ = ["ChainTask", "Observer", "point_at", "restore_steps", "run_chain"]
+
+Point = Mapping[str, Any]
+
+
+class Observer(Protocol):
+    """Who is told of a chain's draws, and may stop it."""
+
+    def should_stop(self) -> bool:
+        """Return whether to stop before the next draw."""
+
+    def saw(self, chain: int, n_rows: int, point: Point, stats: Any) -> None:
+        """Take note of a recorded draw."""
+
+
+@dataclass(frozen=True)
+class ChainTask:
+    """All that a process needs to run one chain.
+
+    Attributes
+    ----------
+    store : Store
+    manifest : Manifest
+    schemas : tuple of AdapterSchema
+    plan : RowPlan
+    compute : callable
+        From value variables to recorded variables.
+    step : step method
+        Not started; the chain starts a copy.
+    chain : int
+    start : dict
+        Initial point.
+    rng : Generator
+        For the start of the chain.
+    n_rows : int
+        Draws to have at the end, warm-up included.
+    commit_interval : float
+        Seconds.
+    check_replay : bool
+        Whether the last recorded draw must follow again from the state before it.
+    shares_state : bool
+        Whether the chains of a population share what their step methods change in place.
+    """
+
+    store: Store
+    manifest: Manifest
+    schemas: tuple[AdapterSchema, ...]
+    plan: RowPlan
+    compute: Callable[..., Sequence[Any]]
+    step: Any
+    chain: int
+    start: Point
+    rng: Any
+    n_rows: int
+    commit_interval: float
+    check_replay: bool = True
+    shares_state: bool = False
+
+
+def run_chain(task: ChainTask, observer: Observer) -> None:
+    """Draw until the chain has as many draws as it should, or the observer says stop.
+
+    Raises
+    ------
+    ChainError
+        If a step method raises. What was recorded before is committed.
+
+    Notes
+    -----
+    Durability: on return every draw is durable; a finished chain is sealed.
+    """
+    record = recover(task.store, task.manifest, task.chain)
+    step, adapters, point = begin(task, record)
+    writer = ChainWriter(
+        task.store,
+        task.manifest,
+        record,
+        task.plan,
+        task.compute,
+        adapters,
+        flatten(step),
+        task.commit_interval,
+    )
+    rehearsal = Rehearsal(task) if record.n_rows == 0 else None
+    try:
+        _draw(task, step, point, writer, rehearsal, observer)
+    except CheckpointError:
+        raise
+    except Exception as error:
+        writer.commit()
+        raise ChainError(
+            f"{task.store.name}: chain {task.chain} failed at draw {writer.n_rows} of "
+            f"{task.manifest.total}: {type(error).__name__}: {error}. The {writer.n_rows} draws "
+            "before it are recorded. Mend the cause, then run the same command again.",
+            task.chain,
+        ) from error
+    except BaseException:
+        # Asked to stop from inside a step or a callback: what is recorded is whole.
+        writer.commit()
+        raise
+    writer.commit()
+    if writer.n_rows == task.manifest.total:
+        writer.seal()
+
+
+def _draw(
+    task: ChainTask,
+    step: Any,
+    point: Point,
+    writer: ChainWriter,
+    rehearsal: Rehearsal | None,
+    observer: Observer,
+) -> None:
+    tune = task.manifest.tune
+    for draw_idx in range(writer.n_rows, task.n_rows):
+        if observer.should_stop():
+            return
+        if draw_idx == tune:
+            step.stop_tuning()
+        if rehearsal is not None:
+            rehearsal.before(draw_idx, writer)
+        point, stats = step.step(point)
+        writer.record(point, stats)
+        if rehearsal is not None and rehearsal.after(draw_idx, writer):
+            rehearsal = None
+        log_warnings_of(stats)
+        observer.saw(task.chain, draw_idx + 1, point, stats)
+
+
+def begin(task: ChainTask, record: ChainRecord) -> tuple[Any, list[Adapter], Point]:
+    """Return step method, adapters and point, ready for the chain's next draw."""
+    step = copy_step(task.step)
+    manifest = task.manifest
+    start_chain(step, copy_generator(task.rng), manifest.tune, manifest.draws, manifest.sequential)
+    adapters = [make_adapter(schema) for schema in task.schemas]
+    if record.n_rows == 0:
+        return step, adapters, dict(task.start)
+    if task.check_replay:
+        replay_last_draw(task, record)
+    step = restore_steps(step, adapters, record, record.n_rows - 1)
+    return step, adapters, point_at(manifest, record, record.n_rows - 1)
+
+
+def restore_steps(step: Any, adapters: Sequence[Adapter], rows: RowSource, draw_idx: int) -> Any:
+    """Set a started step method to its state after a recorded draw; return it."""
+    methods = flatten(step)
+    restored = [
+        adapter.restore(method, rows, draw_idx)
+        for adapter, method in zip(adapters, methods, strict=True)
+    ]
+    if restored == methods:
+        return step
+    if len(methods) == 1:
+        return restored[0]
+    step.methods = restored  # a nested compound steps in the same order when it is flat
+    return step
+
+
+def point_at(manifest: Manifest, rows: RowSource, draw_idx: int) -> dict[str, Any]:
+    """Return the point after a recorded draw, by value variable."""
+    return {
+        name: rows.value(path, draw_idx).copy() for name, path in manifest.point_paths.items()
+    }

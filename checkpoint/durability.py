@@ -1,0 +1,146 @@
+"""The only module that asks the operating system to make bytes durable.
+
+What it promises: when `replace` or `create` returns, the bytes survive the death of the process
+and, as far as the file system and the disk honour ``fsync``, the loss of power. What it cannot
+promise: a disk that lies about its cache, and network file systems without ``fsync`` semantics.
+
+The order in `replace` and `create` must hold: the file's bytes are synced before the name that
+readers look for exists, and the directory is synced after.
+"""
+
+import contextlib
+import ctypes
+import errno
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+__all__ = [
+    "PARENT_DEATH_SIGNAL",
+    "create",
+    "die_with_parent",
+    "make_directory",
+    "remove",
+    "replace",
+    "replace_many",
+]
+
+PARENT_DEATH_SIGNAL = sys.platform == "linux"
+"""Whether the kernel can end a process with its parent."""
+
+TEMPORARY_PREFIX = ".tmp-"
+
+# Not every file system has hard links (exFAT, some network mounts).
+_NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Write `data` to `path`, in place of what was there, atomically."""
+    temporary = _write_synced(path, data)
+    os.replace(temporary, path)
+    _sync_directory(path.parent)
+
+
+def replace_many(files: Mapping[Path, bytes]) -> None:
+    """Replace several files, each atomically; all are durable on return.
+
+    The files may become visible in any order. Directories are synced once each.
+    """
+    written = [(_write_synced(path, data), path) for path, data in files.items()]
+    for temporary, path in written:
+        os.replace(temporary, path)
+    for directory in {path.parent for path in files}:
+        _sync_directory(directory)
+
+
+def create(path: Path, data: bytes) -> None:
+    """Write `data` to a `path` that must not exist yet.
+
+    Raises
+    ------
+    FileExistsError
+        If `path` exists. Nothing was changed.
+    """
+    temporary = _write_synced(path, data)
+    try:
+        os.link(temporary, path)
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        # Without hard links the name appears before its bytes; the checksum of a log entry
+        # is what tells a torn one.
+        _write_exclusively(path, data)
+    finally:
+        os.unlink(temporary)
+    _sync_directory(path.parent)
+
+
+def remove(path: Path) -> None:
+    """Remove a file if it is there. Not synced: a removal that is undone is harmless here."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory and its missing parents, each durable in its own parent."""
+    if path.is_dir():
+        return
+    make_directory(path.parent)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path)
+    _sync_directory(path.parent)
+
+
+def die_with_parent(parent_pid: int) -> None:
+    """Have the kernel kill this process when its parent dies, where the kernel can (Linux).
+
+    Elsewhere workers notice by their pipe closing and by the parent's process id changing.
+    """
+    if PARENT_DEATH_SIGNAL:
+        pr_set_pdeathsig = 1
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+    if os.getppid() != parent_pid:
+        os._exit(1)
+
+
+def _write_synced(path: Path, data: bytes) -> Path:
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{path.name}")
+    try:
+        descriptor = os.open(temporary, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o666)
+    except FileNotFoundError:
+        make_directory(path.parent)
+        descriptor = os.open(temporary, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o666)
+    _write_and_close(descriptor, data, temporary)
+    return temporary
+
+
+def _write_exclusively(path: Path, data: bytes) -> None:
+    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    _write_and_close(descriptor, data, path)
+
+
+def _write_and_close(descriptor: int, data: bytes, path: Path) -> None:
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(descriptor, view) :]
+        os.fsync(descriptor)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def _sync_directory(path: Path) -> None:
+    if sys.platform == "win32":  # a directory cannot be opened there
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,227 @@
+"""What a store remembers of its run, and what makes two runs the same run."""
+
+import os
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+
+from checkpoint import layout
+from checkpoint.arrays import ArraySpec, Compressor
+from checkpoint.errors import DamagedStoreError, FormatVersionError
+from checkpoint.rows import Column
+
+__all__ = ["Manifest", "differences", "environment", "environment_changes"]
+
+_LIBRARIES = ("pymc", "pytensor", "numpy", "scipy", "numba", "pymc-checkpoint")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All that is fixed for a run; kept as an attribute of the root group.
+
+    Attributes
+    ----------
+    zarr_format : int
+    chains, tune, draws : int
+    warmup_chunk, chunk : int
+        Draws in a chunk, in the two phases.
+    compressor : dict or None
+        The compressor as in a format 3 metadata document.
+    columns : tuple of Column
+        The columns of a row.
+    schemas : tuple of dict
+        How the state of each step method lies in the store.
+    point_paths : mapping of str to str
+        Column that holds each value variable.
+    variables : tuple of str
+        Recorded variables, in PyMC's order.
+    model, settings : mapping of str to str
+        What tells this run from others, by what it describes.
+    environment : mapping of str to str
+        Versions, processor and threads.
+    seed : str
+        The seed the run began with, for people; what counts is `rngs`.
+    rngs : tuple of dict
+        The generator of each chain before its first draw.
+    start_logp : tuple of float
+        Log-probability at the start of each chain; empty where a stat has it.
+    sequential : bool
+        Which of PyMC's ways to start a chain the run began with.
+    fastmath : bool
+        Whether the model was compiled with fastmath.
+    """
+
+    zarr_format: int
+    chains: int
+    tune: int
+    draws: int
+    warmup_chunk: int
+    chunk: int
+    compressor: Mapping[str, Any] | None
+    columns: tuple[Column, ...]
+    schemas: tuple[Mapping[str, Any], ...]
+    point_paths: Mapping[str, str]
+    variables: tuple[str, ...]
+    model: Mapping[str, str]
+    settings: Mapping[str, str]
+    environment: Mapping[str, str]
+    seed: str
+    rngs: tuple[Mapping[str, str], ...]
+    start_logp: tuple[float, ...]
+    sequential: bool
+    fastmath: bool
+
+    @property
+    def total(self) -> int:
+        """Draws of a chain, warm-up included."""
+        return self.tune + self.draws
+
+    def with_draws(self, draws: int) -> "Manifest":
+        return replace(self, draws=draws)
+
+    @cached_property
+    def codec(self) -> Compressor:
+        if self.compressor is None:
+            return Compressor(None)
+        return Compressor.from_document(self.compressor)
+
+    def is_warmup(self, draw_idx: int) -> bool:
+        """Return whether a draw, counted with warm-up, belongs to it."""
+        return draw_idx < self.tune
+
+    def chunk_of(self, draw_idx: int) -> tuple[bool, int, int, int]:
+        """Return where a draw lies: is it warm-up, which chunk, its first draw, its capacity.
+
+        The first draw is counted with warm-up. The last chunk of warm-up ends with it, so
+        that every chunk belongs to one phase.
+        """
+        warmup = self.is_warmup(draw_idx)
+        start, size = (0, self.warmup_chunk) if warmup else (self.tune, self.chunk)
+        chunk_idx = (draw_idx - start) // size
+        first = start + chunk_idx * size
+        capacity = min(size, self.tune - first) if warmup else size
+        return warmup, chunk_idx, first, capacity
+
+    def spec(
+        self, column: Column, warmup: bool, dims: Sequence[str] = (), attributes: Any = None
+    ) -> ArraySpec:
+        """Return the array of a column in one phase."""
+        n_draws, size = (self.tune, self.warmup_chunk) if warmup else (self.draws, self.chunk)
+        if column.per_commit:
+            n_draws, size = -(-n_draws // size), 1
+        path = layout.path_of_phase(column.path, warmup)
+        name = path.rsplit("/", 1)[-1]
+        dims = tuple(dims) or tuple(f"{name}_dim_{i}" for i in range(len(column.shape)))
+        return ArraySpec(
+            path=path,
+            dtype=column.dtype,
+            shape=(self.chains, n_draws, *column.shape),
+            chunk_shape=(1, size, *column.shape),
+            dimension_names=("chain", "chunk" if column.per_commit else "draw", *dims),
+            zarr_format=self.zarr_format,
+            compressor=self.codec,
+            attributes=attributes or {},
+        )
+
+    def draw_idx_spec(self) -> ArraySpec:
+        """Return the array that counts the sealed draws of each chain."""
+        return ArraySpec(
+            path=layout.DRAW_IDX,
+            dtype="<i8",
+            shape=(self.chains,),
+            chunk_shape=(1,),
+            dimension_names=("chain",),
+            zarr_format=self.zarr_format,
+            compressor=Compressor(None),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        document = asdict(self)
+        document["columns"] = [column.to_json() for column in self.columns]
+        return {"format_version": layout.FORMAT_VERSION, **document}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any], store: str) -> "Manifest":
+        """Return the manifest that `to_json` described.
+
+        Raises
+        ------
+        FormatVersionError
+            If it is of a newer format.
+        """
+        found = document.get("format_version")
+        if found != layout.FORMAT_VERSION:
+            raise FormatVersionError(
+                f"{store} has format version {found}; this version of checkpoint reads version "
+                f"{layout.FORMAT_VERSION}. Nothing was changed. "
+                "Update with: pip install --upgrade pymc-checkpoint"
+            )
+        values = {name: document[name] for name in cls.__dataclass_fields__ if name in document}
+        missing = sorted(set(cls.__dataclass_fields__) - set(values))
+        if missing:
+            raise DamagedStoreError(
+                f"{store}: its manifest lacks {', '.join(missing)}. Restore the metadata of the "
+                "root group from a copy."
+            )
+        values["columns"] = tuple(Column.from_json(item) for item in values["columns"])
+        for name in ("schemas", "variables", "rngs", "start_logp"):
+            values[name] = tuple(values[name])
+        return cls(**values)
+
+
+def differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Return a line for each fact that two runs do not share."""
+    lines = []
+    for key in sorted(set(before) | set(now)):
+        if before.get(key) == now.get(key):
+            continue
+        if key not in now:
+            lines.append(f"{key}: recorded as {before[key]}, now missing")
+        elif key not in before:
+            lines.append(f"{key}: new ({now[key]})")
+        else:
+            lines.append(f"{key}: recorded as {before[key]}, now {now[key]}")
+    return lines
+
+
+def environment() -> dict[str, str]:
+    """Return what the last bits of a draw may depend on beyond the model."""
+    facts = {"python": platform.python_version(), "machine": platform.machine()}
+    for library in _LIBRARIES:
+        try:
+            facts[library] = version(library)
+        except PackageNotFoundError:
+            continue
+    facts["processor features"] = _processor_features()
+    facts["blas threads"] = _blas_threads()
+    facts["system"] = sys.platform
+    return facts
+
+
+def environment_changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Return a line for each change that may alter the last bits of a draw."""
+    harmless = {"pymc-checkpoint"}
+    return [line for line in differences(before, now) if line.split(":")[0] not in harmless]
+
+
+def _processor_features() -> str:
+    try:
+        from numpy._core._multiarray_umath import __cpu_features__ as features
+    except ImportError:
+        return "unknown"
+    return " ".join(sorted(name for name, present in features.items() if present))
+
+
+def _blas_threads() -> str:
+    from threadpoolctl import threadpool_info
+
+    counts = {f"{pool['user_api']} {pool['num_threads']}" for pool in threadpool_info()}
+    pinned = [f"{k}={v}" for k, v in sorted(os.environ.items()) if k.endswith("_NUM_THREADS")]
+    return " ".join([*sorted(counts), *pinned])
+
+

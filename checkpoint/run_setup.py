@@ -1,0 +1,414 @@
+"""From PyMC's preparation to a run in a store, and back.
+
+`create_run` makes one step of a copy to learn what a row looks like, then writes the hierarchy.
+`check_same_run` holds a store's run against the model and the settings of the call.
+"""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from checkpoint import hierarchy
+from checkpoint._pymc import model as pymc_model
+from checkpoint._pymc.results import stats_columns
+from checkpoint._pymc.setup import Arguments, Preparation
+from checkpoint._pymc.steps import (
+    copy_generator,
+    copy_step,
+    flatten,
+    link_population,
+    start_chain,
+    state_items,
+    step_name,
+)
+from checkpoint.adapters import AdapterSchema, check_declared, describe, make_adapter
+from checkpoint.generators import generator_from_json, generator_to_json
+from checkpoint.arrays import Compressor
+from checkpoint.errors import ChainError, CheckpointError, DifferentRunError, ExactnessWarning
+from checkpoint.manifest import Manifest, differences, environment, environment_changes
+from checkpoint.recording import point_path, stat_path, variable_path
+from checkpoint.recovery import ChainRecord
+from checkpoint.rows import Column, row_nbytes
+from checkpoint.stores import Store
+
+__all__ = [
+    "StoreSettings",
+    "check_logp",
+    "check_same_run",
+    "create_run",
+    "extend_run",
+    "read_constants",
+    "read_start",
+    "settings_of",
+]
+
+_CHUNK_NBYTES = 16 << 20
+"""Rows of a chunk together take about this much memory in a worker, unless told otherwise."""
+
+_LOGP_TOLERANCE = 1e-6
+"""Another processor or library may move the last bits of a log-probability, not its sixth digit."""
+
+
+@dataclass(frozen=True)
+class StoreSettings:
+    """How a new store is laid out."""
+
+    zarr_format: int
+    draws_per_chunk: int | None
+    compressor: Compressor
+
+
+def create_run(
+    store: Store,
+    arguments: Arguments,
+    preparation: Preparation,
+    store_settings: StoreSettings,
+    fastmath: bool,
+    allow_pickle: bool,
+) -> Manifest:
+    """Write a new run, without draws, and return its manifest.
+
+    Raises
+    ------
+    UnsupportedStepError
+        If the state of a step method cannot be captured. Nothing is written.
+    ChainError
+        If the first step fails. Nothing is written.
+
+    Notes
+    -----
+    Durability: on return the run is durable.
+    """
+    schemas = _probe(preparation, allow_pickle)
+    recorder: Any = preparation.recorder
+    variables = tuple(recorder.varnames)
+    points = {name: point_path(name, variables) for name in preparation.value_names}
+    columns = _columns(preparation, schemas, points)
+    warmup_chunk, chunk = _chunks(
+        store_settings.draws_per_chunk, columns, preparation.tune, arguments.draws
+    )
+    # What a row cannot tell later: the log-probability, where no stat has it.
+    last = flatten(preparation.step)[-1]
+    logps = [] if "model_logp" in _stats_of(last) else pymc_model.start_logp(preparation)
+    codec = store_settings.compressor
+    manifest = Manifest(
+        zarr_format=store_settings.zarr_format,
+        chains=preparation.chains,
+        tune=preparation.tune,
+        draws=arguments.draws,
+        warmup_chunk=warmup_chunk,
+        chunk=chunk,
+        compressor=(codec.document_v3(1) or [None])[0],
+        columns=columns,
+        schemas=tuple(schema.to_json() for schema in schemas),
+        point_paths=points,
+        variables=variables,
+        model=pymc_model.fingerprint(preparation.model),
+        settings=settings_of(arguments, preparation, fastmath),
+        environment=environment(),
+        seed=seed_text(arguments.random_seed),
+        rngs=tuple(generator_to_json(rng) for rng in preparation.rngs),
+        start_logp=tuple(logps),
+        sequential=_is_sequential(preparation),
+        fastmath=fastmath,
+    )
+    hierarchy.create(store, manifest, _contents(preparation, schemas))
+    return manifest
+
+
+def extend_run(
+    store: Store,
+    manifest: Manifest,
+    preparation: Preparation,
+    schemas: Sequence[AdapterSchema],
+    draws: int,
+) -> Manifest:
+    """Make room for more draws and return the new manifest."""
+    longer = manifest.with_draws(draws)
+    hierarchy.extend(store, longer, _contents(preparation, schemas))
+    return longer
+
+
+def read_constants(store: Store, manifest: Manifest) -> tuple[AdapterSchema, ...]:
+    """Return the schemas of a run's step methods, with their constants."""
+    schemas = []
+    for document in manifest.schemas:
+        prefix = AdapterSchema(int(document["step_idx"]), "", ()).prefix
+        arrays = {
+            prefix + path.replace(".", "/"): hierarchy.read_array(
+                store, manifest, prefix + path.replace(".", "/")
+            )
+            for path, text in document["constants"].items()
+            if text is None
+        }
+        schemas.append(AdapterSchema.from_json(document, arrays))
+    return tuple(schemas)
+
+
+def read_start(
+    store: Store, manifest: Manifest
+) -> tuple[list[dict[str, np.ndarray[Any, Any]]], list[np.random.Generator]]:
+    """Return initial points and generators of all chains."""
+    stacked = {
+        name: hierarchy.read_array(store, manifest, f"{hierarchy.layout.INITIAL_POINT}/{name}")
+        for name in manifest.point_paths
+    }
+    points = [
+        {name: np.asarray(values[chain]) for name, values in stacked.items()}
+        for chain in range(manifest.chains)
+    ]
+    return points, [generator_from_json(document) for document in manifest.rngs]
+
+
+def settings_of(arguments: Arguments, preparation: Preparation, fastmath: bool) -> dict[str, str]:
+    """Return the settings that a draw depends on, as texts."""
+    recorder: Any = preparation.recorder
+    settings = {
+        "chains": str(preparation.chains),
+        "tune": str(preparation.tune),
+        "var_names": ", ".join(recorder.varnames),
+        "initvals": "default" if arguments.initvals is None else _initvals(arguments.initvals),
+        "fastmath": str(fastmath),
+        "compile mode": _compile_mode(arguments),
+    }
+    if preparation.is_initialised:
+        settings["init"] = "jitter+adapt_diag" if arguments.init == "auto" else arguments.init
+    for step_idx, step in enumerate(flatten(preparation.step)):
+        key = f"step {step_idx}"
+        settings[key] = step_name(step)
+        for name, text in _step_settings(step, preparation.is_initialised):
+            settings[f"{key} {name}"] = text
+    return settings
+
+
+def check_same_run(
+    store: Store,
+    manifest: Manifest,
+    arguments: Arguments,
+    preparation: Preparation,
+    fastmath: bool,
+) -> None:
+    """Hold that the call is of the run in the store.
+
+    Raises
+    ------
+    DifferentRunError
+        If model or settings differ; it lists each difference.
+    """
+    found = differences(manifest.model, pymc_model.fingerprint(preparation.model))
+    found += differences(manifest.settings, settings_of(arguments, preparation, fastmath))
+    if found:
+        raise DifferentRunError(
+            "\n".join(
+                [
+                    f"{store.name} holds a run of another model or with other settings:",
+                    *(f"  - {line}" for line in found),
+                    "Nothing was changed. Restore model and settings to continue that run, or "
+                    "begin a new one in another path.",
+                ]
+            ),
+            found,
+        )
+    changes = environment_changes(manifest.environment, environment())
+    if changes:
+        warnings.warn(
+            f"{store.name}: continuing where the last bits may differ, as this has changed since "
+            "the run began: " + "; ".join(changes),
+            ExactnessWarning,
+            stacklevel=4,
+        )
+
+
+def check_logp(
+    store: Store, manifest: Manifest, preparation: Preparation, records: Sequence[ChainRecord]
+) -> None:
+    """Hold that the model gives the log-probabilities that were recorded.
+
+    Raises
+    ------
+    DifferentRunError
+        If it does not, for any chain.
+    """
+    found = []
+    for chain, recorded, now in _logps(manifest, preparation, records):
+        if not np.isclose(now, recorded, rtol=_LOGP_TOLERANCE, atol=_LOGP_TOLERANCE):
+            found.append(f"logp of chain {chain}: recorded as {recorded!r}, now {now!r}")
+    if found:
+        raise DifferentRunError(
+            "\n".join(
+                [
+                    f"{store.name} holds a run of a model with another log-probability:",
+                    *(f"  - {line}" for line in found),
+                    "Nothing was changed. Restore the model to continue that run, or begin a new "
+                    "one in another path.",
+                ]
+            ),
+            found,
+        )
+
+
+def _logps(
+    manifest: Manifest, preparation: Preparation, records: Sequence[ChainRecord]
+) -> list[tuple[int, float, float]]:
+    """Return (chain, recorded, now): at the last draw where a stat has it, else at the start."""
+    if manifest.start_logp:
+        return [
+            (chain, recorded, now)
+            for chain, (recorded, now) in enumerate(
+                zip(manifest.start_logp, pymc_model.start_logp(preparation), strict=True)
+            )
+        ]
+    path = stat_path(len(manifest.schemas) - 1, "model_logp")
+    found = []
+    for record in records:
+        if record.n_rows == 0:
+            continue
+        last = record.n_rows - 1
+        point = {name: record.value(at, last) for name, at in manifest.point_paths.items()}
+        now = pymc_model.last_logp(preparation, point)
+        if now is not None:
+            found.append((record.chain, float(record.value(path, last)), now))
+    return found
+
+
+def _probe(preparation: Preparation, allow_pickle: bool) -> tuple[AdapterSchema, ...]:
+    """Make one step of a copy, and describe the state it leaves."""
+    for step in flatten(preparation.step):
+        check_declared(step, allow_pickle)
+    step = copy_step(preparation.step)
+    rng = copy_generator(preparation.rngs[0])
+    tune = preparation.tune
+    start_chain(step, rng, tune, 1, preparation.sequential and not preparation.is_population)
+    if preparation.is_population:
+        link_population(step, [dict(point) for point in preparation.initial_points], 0)
+    try:
+        step.step(dict(preparation.initial_points[0]))
+    except CheckpointError:
+        raise
+    except Exception as error:
+        raise ChainError(
+            f"The first step of chain 0 failed: {type(error).__name__}: {error}. "
+            "Nothing was written. Mend the model or its initvals; model.debug() may help.",
+            0,
+        ) from error
+    return tuple(
+        describe(method, step_idx, allow_pickle) for step_idx, method in enumerate(flatten(step))
+    )
+
+
+def _columns(
+    preparation: Preparation, schemas: Sequence[AdapterSchema], points: Mapping[str, str]
+) -> tuple[Column, ...]:
+    recorder: Any = preparation.recorder
+    columns = {}
+    for name in recorder.varnames:
+        path = variable_path(name)
+        dtype, shape = np.dtype(recorder.var_dtypes[name]), recorder.var_shapes[name]
+        columns[path] = Column(path, dtype.str, tuple(int(n) for n in shape))
+    for name, path in points.items():
+        value = np.asarray(preparation.initial_points[0][name])
+        columns.setdefault(path, Column(path, value.dtype.str, value.shape))
+    for step_idx, name, dtype in stats_columns(preparation.step):
+        path = stat_path(step_idx, name)
+        columns[path] = Column(path, dtype)
+    for schema in schemas:
+        for column in make_adapter(schema).columns:
+            columns[column.path] = column
+    return tuple(columns.values())
+
+
+def _chunks(
+    draws_per_chunk: int | None, columns: Sequence[Column], tune: int, draws: int
+) -> tuple[int, int]:
+    """Return draws per chunk, of warm-up and after."""
+    if draws_per_chunk is None:
+        draws_per_chunk = max(1, _CHUNK_NBYTES // max(1, row_nbytes(columns)))
+    return max(1, min(draws_per_chunk, tune)), min(draws_per_chunk, draws)
+
+
+def _contents(
+    preparation: Preparation, schemas: Sequence[AdapterSchema]
+) -> hierarchy.Contents:
+    coords, dims = pymc_model.coords_and_dims(preparation.model)
+    points = preparation.initial_points
+    constants: dict[str, Any] = {}
+    for schema in schemas:
+        constants |= schema.constant_arrays()
+    return hierarchy.Contents(
+        coords=coords,
+        dims=dims,
+        data=pymc_model.data_groups(preparation.model),
+        initial_points={name: np.stack([p[name] for p in points]) for name in points[0]},
+        constants=constants,
+        free=frozenset(str(rv.name) for rv in preparation.model.free_RVs),
+    )
+
+
+def _step_settings(step: Any, is_initialised: bool) -> list[tuple[str, str]]:
+    """Return what the script that made a step method decided."""
+    from checkpoint._pymc.steps import declares_state
+
+    if not declares_state(step):
+        return []
+    settings = []
+    for item in state_items(step):
+        value = item.value
+        if is_initialised and item.path.startswith("potential."):
+            continue  # found by the initialisation, and restored
+        if isinstance(value, np.ndarray):
+            settings.append((item.path, pymc_model.digest(value)))
+        elif isinstance(value, bool | int | float | str | np.generic) or value is None:
+            settings.append((item.path, repr(value)))
+    return settings
+
+
+def _stats_of(step: Any) -> set[str]:
+    return {name for dtypes in step.stats_dtypes for name in dtypes}
+
+
+def _is_sequential(preparation: Preparation) -> bool:
+    if preparation.is_population:
+        return preparation.cores == 1
+    return preparation.sequential
+
+
+def _compile_mode(arguments: Arguments) -> str:
+    if arguments.backend is not None:
+        return arguments.backend
+    mode = arguments.compile_kwargs.get("mode")
+    return "default" if mode is None else str(getattr(mode, "name", None) or mode)[:80]
+
+
+def _initvals(initvals: Any) -> str:
+    each = [initvals] if isinstance(initvals, Mapping) else list(initvals)
+    texts = []
+    for one in each:
+        items = sorted((str(name), value) for name, value in (one or {}).items())
+        texts.append(
+            ", ".join(
+                f"{name}={value if isinstance(value, str) else _value_text(value)}"
+                for name, value in items
+            )
+        )
+    return "; ".join(texts)
+
+
+def _value_text(value: Any) -> str:
+    try:
+        return pymc_model.digest(np.asarray(value, dtype=float))
+    except (TypeError, ValueError):
+        return str(value)
+
+
+def seed_text(seed: Any) -> str:
+    """Return a seed as text, for messages and comparison."""
+    if seed is None:
+        return "drawn from the system"
+    if isinstance(seed, int | np.integer):
+        return str(int(seed))
+    if isinstance(seed, np.random.Generator):
+        return f"a generator in state {pymc_model.digest(generator_to_json(seed)['state'])}"
+    return str(np.asarray(seed).tolist())

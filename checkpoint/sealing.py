@@ -1,0 +1,39 @@
+"""Move the rows of a chunk from memory into the arrays that readers know.
+
+The order must hold: chunks, then the count of sealed draws, each durable before the next. Only
+then may log entries go. A crash in between leaves the log in charge, and sealing again writes
+the same chunks. `tests/test_every_crash_point.py` stops before and after each step.
+"""
+
+from checkpoint.manifest import Manifest
+from checkpoint.rows import RowBuffer
+from checkpoint.stores import Store
+
+__all__ = ["seal"]
+
+
+def seal(store: Store, manifest: Manifest, chain: int, buffer: RowBuffer) -> None:
+    """Write the rows of a buffer as one chunk of each array.
+
+    Parameters
+    ----------
+    store : Store
+    manifest : Manifest
+    chain : int
+    buffer : RowBuffer
+        Its rows begin where a chunk does; it need not be full.
+
+    Notes
+    -----
+    Durability: on return the chunks and the count of sealed draws are durable.
+    """
+    warmup, chunk_idx, _, _ = manifest.chunk_of(buffer.first_draw_idx)
+    rows = buffer.slices(0, buffer.n_rows)
+    chunks = {}
+    for column in manifest.columns:
+        spec = manifest.spec(column, warmup)
+        index = (chain, chunk_idx, *(0 for _ in column.shape))
+        chunks[spec.chunk_key(*index)] = spec.encode(rows[column.path][None])
+    store.put(chunks)
+    spec = manifest.draw_idx_spec()
+    store.put({spec.chunk_key(chain): spec.encode([buffer.stop_draw_idx])})

@@ -1,0 +1,169 @@
+"""The durable side of one chain: record, commit, seal."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from checkpoint import commit_log, layout
+from checkpoint.adapters import Adapter
+from checkpoint.errors import RunLockedError
+from checkpoint.manifest import Manifest
+from checkpoint.recording import Recorder, RowPlan
+from checkpoint.recovery import ChainRecord
+from checkpoint.rows import RowBuffer
+from checkpoint.sealing import seal
+from checkpoint.stores import KeyTakenError, Store
+
+__all__ = ["ChainWriter"]
+
+_MAX_COST = 0.01
+"""Share of the time that commits may take; they become rarer where they would take more."""
+
+
+class ChainWriter:
+    """Keeps the draws of one chain.
+
+    Parameters
+    ----------
+    store : Store
+    manifest : Manifest
+    record : ChainRecord
+        What the chain has recorded so far.
+    plan, compute, adapters, steps
+        As of `Recorder`.
+    commit_interval : float
+        Seconds between commits; 0 commits every draw.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        manifest: Manifest,
+        record: ChainRecord,
+        plan: RowPlan,
+        compute: Callable[..., Sequence[Any]],
+        adapters: Sequence[Adapter],
+        steps: Sequence[Any],
+        commit_interval: float,
+    ) -> None:
+        self._store = store
+        self._manifest = manifest
+        self.chain = record.chain
+        self._interval = commit_interval
+        self._pause = commit_interval
+        self._set_aside_damage(record)
+        buffer = _load_buffer(manifest, record)
+        self._recorder = Recorder(plan, compute, adapters, steps, buffer)
+        self._n_committed = buffer.n_rows
+        self._entries = [
+            layout.log_entry(self.chain, entry.first_draw_idx) for entry in record.entries
+        ]
+        self._last_commit = time.monotonic()
+
+    @property
+    def buffer(self) -> RowBuffer:
+        """The rows of the chunk in progress."""
+        return self._recorder.buffer
+
+    @property
+    def n_rows(self) -> int:
+        """Draws recorded, committed or not, warm-up included."""
+        return self.buffer.stop_draw_idx
+
+    def record(self, point: Mapping[str, Any], stats: Sequence[Mapping[str, Any]]) -> None:
+        """Record what a draw left, and commit if it is time.
+
+        Notes
+        -----
+        Durability: none is promised on return; see `commit`.
+        """
+        self._recorder.record(point, stats)
+        if self.buffer.is_full:
+            self.seal()
+        elif time.monotonic() - self._last_commit >= self._pause:
+            self.commit()
+
+    def settle(self) -> None:
+        """Bring the buffer up to date."""
+        self._recorder.settle()
+
+    def commit(self) -> None:
+        """Publish all rows since the last commit as one log entry.
+
+        Raises
+        ------
+        RunLockedError
+            If another writer was first.
+
+        Notes
+        -----
+        Durability: on return every recorded draw is durable.
+        """
+        start, stop = self._n_committed, self.buffer.n_rows
+        if start == stop:
+            return
+        began = time.monotonic()
+        self.settle()
+        first = self.buffer.first_draw_idx + start
+        rows = self.buffer.slices(start, stop)
+        entry = commit_log.encode(self.chain, first, stop - start, self._manifest.columns, rows)
+        key = layout.log_entry(self.chain, first)
+        try:
+            self._store.create(key, entry)
+        except KeyTakenError:
+            raise RunLockedError(
+                f"{self._store.name}: draw {first} of chain {self.chain} was committed by another "
+                "process. This one stops; nothing recorded is lost. Let one process write a run."
+            ) from None
+        self._entries.append(key)
+        self._n_committed = stop
+        self._wait_for_next(began)
+
+    def seal(self) -> None:
+        """Move the chunk in progress into the arrays.
+
+        Notes
+        -----
+        Durability: on return every recorded draw is durable, in the arrays.
+        """
+        if self.buffer.n_rows == 0:
+            return
+        began = time.monotonic()
+        self.settle()
+        seal(self._store, self._manifest, self.chain, self.buffer)
+        self._store.delete(self._entries)
+        self._entries.clear()
+        self._n_committed = self.buffer.n_rows
+        if self.buffer.is_full and self.n_rows < self._manifest.total:
+            _, _, _, capacity = self._manifest.chunk_of(self.n_rows)
+            self._recorder.start_chunk(capacity)
+            self._n_committed = 0
+        self._wait_for_next(began, may_stretch=False)
+
+    def _wait_for_next(self, began: float, may_stretch: bool = True) -> None:
+        self._last_commit = time.monotonic()
+        if self._interval > 0 and may_stretch:
+            cost = self._last_commit - began
+            self._pause = max(self._interval, cost / _MAX_COST)
+
+    def _set_aside_damage(self, record: ChainRecord) -> None:
+        """Free the names of entries that cannot be read; their bytes are kept for inspection."""
+        if record.damage is not None:
+            for key in record.damage.keys:
+                data = self._store.get(key)
+                if data is not None:
+                    name = key.removeprefix(f"{layout.LOG}/c/").replace("/", "-")
+                    self._store.put({f"{layout.LOG}/damaged/{name}": data})
+            self._store.delete(record.damage.keys)
+        self._store.delete(record.stale_keys)
+
+
+def _load_buffer(manifest: Manifest, record: ChainRecord) -> RowBuffer:
+    """Return the buffer of the chunk in progress, with the rows it already has."""
+    n_rows = record.n_rows
+    # A run that ends on a chunk's last draw goes on with that chunk full, if it goes on at all.
+    at = n_rows if n_rows < manifest.total else max(0, n_rows - 1)
+    _, _, first, capacity = manifest.chunk_of(at)
+    buffer = RowBuffer(manifest.columns, capacity, first)
+    buffer.load(record.rows(first, n_rows), n_rows - first)
+    return buffer
