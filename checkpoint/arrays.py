@@ -126,7 +126,7 @@ class ArraySpec:
     def chunk_key(self, *index: int) -> str:
         """Return the key of a chunk."""
         if self.zarr_format == 3:
-            return "/".join([self.path, "c", *map(str, index)])
+            return f"{self.path}/{'.'.join(['c', *map(str, index)])}"
         return f"{self.path}/{'.'.join(map(str, index)) or '0'}"
 
     def encode(self, values: Any) -> bytes:
@@ -211,7 +211,8 @@ class ArraySpec:
                 "name": "regular",
                 "configuration": {"chunk_shape": list(self.chunk_shape)},
             },
-            "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+            # All chunks of an array in one directory: fewer directories to make and to sync.
+            "chunk_key_encoding": {"name": "default", "configuration": {"separator": "."}},
             "fill_value": _fill_document(self._fill()),
             "codecs": [first, *self.compressor.document_v3(itemsize), {"name": "crc32c"}],
             "attributes": dict(self.attributes),

@@ -12,10 +12,13 @@ import contextlib
 import ctypes
 import errno
 import os
+import re
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 __all__ = [
     "PARENT_DEATH_SIGNAL",
@@ -32,13 +35,25 @@ PARENT_DEATH_SIGNAL = sys.platform == "linux"
 
 TEMPORARY_PREFIX = ".tmp-"
 
+_MANY = 16
+
+
+@lru_cache(maxsize=1)
+def _reports_errors_of_syncfs() -> bool:
+    """Return whether ``syncfs`` exists and says when data could not be written (Linux 5.8)."""
+    if sys.platform != "linux":
+        return False
+    major, minor = (int(part) for part in re.findall(r"\d+", os.uname().release)[:2])
+    return (major, minor) >= (5, 8) and hasattr(_libc(), "syncfs")
+
+
 # Not every file system has hard links (exFAT, some network mounts).
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
 def replace(path: Path, data: bytes) -> None:
     """Write `data` to `path`, in place of what was there, atomically."""
-    temporary = _write_synced(path, data)
+    temporary = _write(path, data)
     os.replace(temporary, path)
     _sync_directory(path.parent)
 
@@ -46,12 +61,21 @@ def replace(path: Path, data: bytes) -> None:
 def replace_many(files: Mapping[Path, bytes]) -> None:
     """Replace several files, each atomically; all are durable on return.
 
-    The files may become visible in any order. Directories are synced once each.
+    The files may become visible in any order. Many files are synced with their file system as
+    a whole, which is three to four times faster than one by one (`benchmarks/bench_durability.py`).
     """
-    written = [(_write_synced(path, data), path) for path, data in files.items()]
+    directories = {path.parent for path in files}
+    to_sync = directories | _make_directories(directories)
+    at_once = len(files) >= _MANY and _reports_errors_of_syncfs()
+    written = [(_write(path, data, sync=not at_once), path) for path, data in files.items()]
+    if at_once:
+        _sync_file_system(written[0][0].parent)
     for temporary, path in written:
         os.replace(temporary, path)
-    for directory in {path.parent for path in files}:
+    if at_once:
+        _sync_file_system(written[0][0].parent)
+        return
+    for directory in to_sync:
         _sync_directory(directory)
 
 
@@ -63,7 +87,7 @@ def create(path: Path, data: bytes) -> None:
     FileExistsError
         If `path` exists. Nothing was changed.
     """
-    temporary = _write_synced(path, data)
+    temporary = _write(path, data)
     try:
         os.link(temporary, path)
     except OSError as error:
@@ -85,12 +109,8 @@ def remove(path: Path) -> None:
 
 def make_directory(path: Path) -> None:
     """Make a directory and its missing parents, each durable in its own parent."""
-    if path.is_dir():
-        return
-    make_directory(path.parent)
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(path)
-    _sync_directory(path.parent)
+    for directory in _make_directories({path}):
+        _sync_directory(directory)
 
 
 def die_with_parent(parent_pid: int) -> None:
@@ -101,39 +121,70 @@ def die_with_parent(parent_pid: int) -> None:
     if PARENT_DEATH_SIGNAL:
         pr_set_pdeathsig = 1
         with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+            _libc().prctl(pr_set_pdeathsig, signal.SIGKILL)
     if os.getppid() != parent_pid:
         os._exit(1)
 
 
-def _write_synced(path: Path, data: bytes) -> Path:
+def _make_directories(paths: Iterable[Path]) -> set[Path]:
+    """Make directories and their missing parents; return those that must be synced for it."""
+    to_sync: set[Path] = set()
+    for path in paths:
+        missing = path
+        while not missing.is_dir():
+            to_sync.add(missing.parent)
+            missing = missing.parent
+        path.mkdir(parents=True, exist_ok=True)
+    return to_sync
+
+
+def _write(path: Path, data: bytes, sync: bool = True) -> Path:
+    """Write a temporary file beside `path`."""
     temporary = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{path.name}")
+    flags = os.O_CREAT | os.O_TRUNC | os.O_WRONLY
     try:
-        descriptor = os.open(temporary, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o666)
+        descriptor = os.open(temporary, flags, 0o666)
     except FileNotFoundError:
         make_directory(path.parent)
-        descriptor = os.open(temporary, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o666)
-    _write_and_close(descriptor, data, temporary)
+        descriptor = os.open(temporary, flags, 0o666)
+    _write_and_close(descriptor, data, temporary, sync)
     return temporary
 
 
 def _write_exclusively(path: Path, data: bytes) -> None:
     descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-    _write_and_close(descriptor, data, path)
+    _write_and_close(descriptor, data, path, sync=True)
 
 
-def _write_and_close(descriptor: int, data: bytes, path: Path) -> None:
+def _write_and_close(descriptor: int, data: bytes, path: Path, sync: bool) -> None:
     try:
         view = memoryview(data)
         while view:
             view = view[os.write(descriptor, view) :]
-        os.fsync(descriptor)
+        if sync:
+            os.fsync(descriptor)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(path)
         raise
     finally:
         os.close(descriptor)
+
+
+def _sync_file_system(path: Path) -> None:
+    """Make all that was written to the file system of `path` durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        if _libc().syncfs(descriptor) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(path))
+    finally:
+        os.close(descriptor)
+
+
+@lru_cache(maxsize=1)
+def _libc() -> Any:
+    return ctypes.CDLL(None, use_errno=True)
 
 
 def _sync_directory(path: Path) -> None:

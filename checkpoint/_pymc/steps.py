@@ -20,6 +20,7 @@ from pymc.step_methods.hmc import quadpotential
 from pymc.step_methods.hmc.base_hmc import BaseHMC, DivergenceInfo
 from pymc.step_methods.hmc.integration import CpuLeapfrogIntegrator, IntegrationError, State
 from pymc.step_methods.state import DataClassState, WithSamplingState
+from pymc.step_methods.step_sizes import DualAverageAdaptation
 from pytensor.compile import Function
 from pytensor.graph.basic import Variable
 
@@ -53,9 +54,23 @@ _UNDECLARED_CONSTANTS: tuple[tuple[type, tuple[str, ...]], ...] = (
     (quadpotential.QuadPotentialDiag, ("dtype", "s", "inv_s", "v")),
     (quadpotential.QuadPotentialFull, ("dtype", "_cov", "_chol", "_n")),
     (quadpotential.QuadPotentialFullInv, ("dtype", "L")),
-    (quadpotential.QuadPotentialDiagAdaptExp, ("_use_grads", "_alpha", "_stop_adaptation")),
+    (quadpotential.QuadPotentialDiagAdaptExp, ("_use_grads",)),
     (pm.DEMetropolisZ, ("tune_drop_fraction",)),
     (pm.CategoricalGibbsMetropolis, ("astep",)),
+)
+
+# Declared as if they changed, and set by the constructor alone.
+_IN_FACT_CONSTANT: tuple[tuple[type, frozenset[str]], ...] = (
+    (BaseHMC, frozenset({"adapt_step_size", "Emax", "target_accept"})),
+    (DualAverageAdaptation, frozenset({"_initial_step", "_target", "_k", "_t0", "_gamma"})),
+    (quadpotential.QuadPotentialDiagAdaptExp, frozenset({"_alpha", "_stop_adaptation"})),
+    (pm.Metropolis, frozenset({"tune_interval"})),
+    (pm.BinaryMetropolis, frozenset({"scaling", "tune_interval"})),
+    (pm.BinaryGibbsMetropolis, frozenset({"transit_p", "shuffle_dims"})),
+    (pm.CategoricalGibbsMetropolis, frozenset({"shuffle_dims"})),
+    (pm.DEMetropolis, frozenset({"tune_interval"})),
+    (pm.DEMetropolisZ, frozenset({"tune_interval", "tune_target"})),
+    (pm.Slice, frozenset({"max_steps"})),
 )
 
 _GROWING_NEVER_READ = {"_tuned_stats", "_mass_trace"}
@@ -132,7 +147,9 @@ def _walk(owner: Any, prefix: str) -> Iterator[StateItem]:
             continue
         value = getattr(owner, field.name, None)
         path = prefix + field.name
-        if field.metadata.get("frozen"):
+        if field.name == "_mass_trace" and not owner._store_mass_matrix_trace:
+            continue  # stays empty
+        if field.metadata.get("frozen") or _is_in_fact_constant(owner, field.name):
             yield StateItem(path, value, "constant", owner)
         elif field.name in _ESTIMATORS and isinstance(
             owner, quadpotential.QuadPotentialDiagAdaptExp
@@ -142,6 +159,10 @@ def _walk(owner: Any, prefix: str) -> Iterator[StateItem]:
             yield from _walk(value, f"{path}.")
         else:
             yield StateItem(path, value, _role(field, value), owner)
+
+
+def _is_in_fact_constant(owner: Any, name: str) -> bool:
+    return any(isinstance(owner, cls) and name in names for cls, names in _IN_FACT_CONSTANT)
 
 
 def _role(field: dataclasses.Field[Any], value: Any) -> str:

@@ -5,15 +5,21 @@ when they are committed. The path of a field is the path of the attribute, dots 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
 from operator import attrgetter
 from typing import Any, ClassVar
 
 import numpy as np
 
 from checkpoint import plain
-from checkpoint.generators import generator_from_words, generator_words
+from checkpoint.generators import (
+    WordReader,
+    generator_from_words,
+    generator_words,
+    words_of_raw,
+)
 from checkpoint.arrays import TEXT
 from checkpoint.errors import UnsupportedStepError
 from checkpoint.rows import Column, RowSource, Values
@@ -50,7 +56,7 @@ class Field(ABC):
     path: str
 
     def to_json(self) -> dict[str, Any]:
-        return {"kind": self.kind, **{k: v for k, v in vars(self).items()}}
+        return {"kind": self.kind, **{item.name: getattr(self, item.name) for item in fields(self)}}
 
     def column(self, name: str, dtype: str, shape: Sequence[int] = ()) -> Column:
         """Return a column of this field; `name` is empty where there is just one."""
@@ -62,9 +68,18 @@ class Field(ABC):
     def columns(self) -> tuple[Column, ...]:
         """Columns, with paths relative to the step's group."""
 
+    @cached_property
+    def get(self) -> Callable[[Any], Any]:
+        """Read the attribute of a step method."""
+        return attrgetter(self.path)
+
+    def taker(self) -> Callable[[Any], Any]:
+        """Return what takes the field of one step method, draw after draw."""
+        return self.take
+
     def take(self, step: Any) -> Any:
         """Return the field's value now, as something that later draws do not change."""
-        return attrgetter(self.path)(step)
+        return self.get(step)
 
     @abstractmethod
     def settle(self, taken: Sequence[Any]) -> tuple[Values, ...]:
@@ -198,7 +213,7 @@ class GrowingField(Field):
         return (self.column("length", "<i8"), self.column("last", self.dtype, self.shape))
 
     def take(self, step: Any) -> Any:
-        items = super().take(step)
+        items = self.get(step)
         if not self.never_read:
             # Items are new objects, never changed after they are appended.
             return len(items), items[-1] if items else None
@@ -236,8 +251,8 @@ class GrowingField(Field):
 class GeneratorField(Field):
     """A numpy Generator with its seed sequence.
 
-    `entropy` and `pool_size` are the same in all chains of a run; `spawn_key` and the number
-    of children spawned are columns, and so is the state of the bit generator.
+    `entropy` and `pool_size` are the same in all chains of a run. The columns are the words of
+    the bit generator, and the number of children spawned with the spawn key behind it.
     """
 
     kind = "generator"
@@ -248,43 +263,54 @@ class GeneratorField(Field):
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        state = ("", "<u8", (4,)) if self.bit_generator.startswith("PCG64") else ("", TEXT, ())
+        is_words = self.bit_generator.startswith("PCG64")
         return (
-            self.column("state", *state[1:]),
-            self.column("has_uint32", "|b1"),
-            self.column("uinteger", "<u4"),
-            self.column("spawn_key", "<u4", (max(1, self.n_spawn_key),)),
-            self.column("n_children_spawned", "<u4"),
+            self.column("state", "<u8", (6,)) if is_words else self.column("state", TEXT),
+            self.column("seed_sequence", "<u4", (1 + self.n_spawn_key,)),
         )
+
+    def taker(self) -> Callable[[Any], Any]:
+        get, reader = self.get, None
+
+        def take(step: Any) -> Any:
+            nonlocal reader
+            generator = get(step)
+            if reader is None or reader.generator is not generator:
+                reader = WordReader.of(generator)
+                if reader is None:
+                    return self.take(step)
+            seed_seq = reader.seed_seq
+            return reader.read(), seed_seq.n_children_spawned, seed_seq.spawn_key
+
+        return take
 
     def take(self, step: Any) -> Any:
-        bit_generator = attrgetter(self.path)(step).bit_generator
+        bit_generator = self.get(step).bit_generator
         seed_seq = bit_generator.seed_seq
-        return bit_generator.state, seed_seq.spawn_key, seed_seq.n_children_spawned
+        words = generator_words(bit_generator.state)
+        return words, seed_seq.n_children_spawned, seed_seq.spawn_key
 
     def settle(self, taken: Sequence[Any]) -> tuple[Values, ...]:
-        n = len(taken)
-        columns = tuple(column.empty(n) for column in self.columns)
-        states, has_uint32, uinteger, spawn_keys, n_children = columns
-        for i, (state, spawn_key, children) in enumerate(taken):
-            states[i], has_uint32[i], uinteger[i] = generator_words(state)
-            spawn_keys[i] = spawn_key or 0
-            n_children[i] = children
-        return columns
+        states, seeds = (column.empty(len(taken)) for column in self.columns)
+        words = [item[0] for item in taken]
+        if type(words[0][0]) is bytes:
+            states[:] = words_of_raw(words)
+        else:
+            states[:] = words
+        seeds[:, 0] = [item[1] for item in taken]
+        seeds[:, 1:] = [item[2] for item in taken]
+        return states, seeds
 
     def read(self, rows: RowSource, prefix: str, draw_idx: int) -> Any:
-        state, has_uint32, uinteger, spawn_key, n_children = (
-            rows.value(prefix + column.path, draw_idx) for column in self.columns
-        )
+        state, seeds = (rows.value(prefix + column.path, draw_idx) for column in self.columns)
+        n_children, *spawn_key = (int(word) for word in seeds)
         seed_sequence = {
             "entropy": self.entropy,
-            "spawn_key": tuple(int(word) for word in spawn_key[: self.n_spawn_key]),
+            "spawn_key": tuple(spawn_key),
             "pool_size": self.pool_size,
-            "n_children_spawned": int(n_children),
+            "n_children_spawned": n_children,
         }
-        return generator_from_words(
-            self.bit_generator, state, bool(has_uint32), int(uinteger), seed_sequence
-        )
+        return generator_from_words(self.bit_generator, state, seed_sequence)
 
 
 @dataclass(frozen=True)

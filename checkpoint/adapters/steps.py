@@ -42,14 +42,15 @@ class StepAdapter(Adapter):
         self._targets = [data[prefix + field.columns[0].path] for field in self._arrays]
         self._taken_scalars: list[tuple[Any, ...]] = []
         self._taken: list[tuple[Field, list[Any]]] = [(field, []) for field in self._others]
+        self._takers = [(taken.append, field.taker()) for field, taken in self._taken]
 
     def take(self, row: int) -> None:
         step = self._step
         self._taken_scalars.append(self._get_scalars(step))
         for target, value in zip(self._targets, self._get_arrays(step), strict=True):
             target[row] = value
-        for field, taken in self._taken:
-            taken.append(field.take(step))
+        for append, take in self._takers:
+            append(take(step))
 
     def settle(self, start: int, stop: int) -> None:
         if start == stop:
