@@ -11,6 +11,8 @@ The map of the package, from the top down; a module imports only what is below i
 - `stores` keep bytes; `durability` alone makes them durable; `layout` names every path.
 """
 
+from checkpoint import errors
+from checkpoint.inspection import Run, open
 from checkpoint.sampling import sample
 
-__all__ = ["sample"]
+__all__ = ["Run", "errors", "open", "sample"]

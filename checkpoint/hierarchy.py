@@ -6,6 +6,7 @@ for.
 """
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,7 @@ __all__ = [
     "create",
     "extend",
     "read_array",
+    "read_dims",
     "read_manifest",
     "read_sampling_time",
     "write_sampling_time",
@@ -68,6 +70,7 @@ def create(store: Store, manifest: Manifest, contents: Contents) -> None:
     spec = manifest.draw_idx_spec()
     keys |= {spec.chunk_key(chain): spec.encode([0]) for chain in range(manifest.chains)}
     keys |= _scalar(manifest, "sampling_time", 0.0)
+    keys |= _scalar(manifest, "sampling_start_time", time.time())
     _put_with_root_last(store, manifest, keys)
 
 
@@ -134,6 +137,14 @@ def read_array(store: Store, manifest: Manifest, path: str) -> np.ndarray[Any, A
     )
     values = spec.read_chunk(store, *(0 for _ in chunk))
     return values[tuple(slice(0, n) for n in spec.shape)]
+
+
+def read_dims(store: Store, manifest: Manifest, path: str) -> list[str]:
+    """Return the dimension names of an array."""
+    if manifest.zarr_format == 3:
+        return list(_array_document(store, manifest, path)["dimension_names"])
+    attributes = json.loads(store.get(f"{path}/.zattrs") or b"{}")
+    return list(attributes.get("_ARRAY_DIMENSIONS", []))
 
 
 def _array_document(store: Store, manifest: Manifest, path: str) -> dict[str, Any]:
@@ -283,7 +294,8 @@ def _put_with_root_last(store: Store, manifest: Manifest, keys: dict[str, bytes]
     store.put(keys)
     attributes = {layout.ATTRIBUTE: manifest.to_json()}
     root = group_document("", manifest.zarr_format, attributes)
-    metadata = {key: json.loads(value) for key, value in keys.items() if _is_metadata(key)}
+    # In order: zarr 3.1 finds the members of a group only where they follow each other.
+    metadata = {key: json.loads(keys[key]) for key in sorted(keys) if _is_metadata(key)}
     if manifest.zarr_format == 3:
         document = json.loads(root["zarr.json"])
         document["consolidated_metadata"] = {

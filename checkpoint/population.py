@@ -11,7 +11,7 @@ from operator import attrgetter
 from typing import Any
 
 import numpy as np
-from pymc import CompoundStep
+from pymc.step_methods.compound import CompoundStep
 
 from checkpoint._pymc.results import log_warnings_of
 from checkpoint._pymc.steps import (

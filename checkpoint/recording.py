@@ -15,6 +15,9 @@ __all__ = ["Recorder", "RowPlan", "point_path", "row_plan", "stat_path", "variab
 
 Stats = Sequence[Mapping[str, Any]]
 
+# Step method, names, what stands for a missing one, columns, values taken since the last commit.
+_StatsOfStep = tuple[int, list[str], list[int], list[str], list[tuple[Any, ...]]]
+
 
 @dataclass(frozen=True)
 class RowPlan:
@@ -69,7 +72,14 @@ class Recorder:
         self._steps = steps
         self.buffer = buffer
         self._n_settled = buffer.n_rows
-        self._stats: list[Stats] = []
+        by_step: dict[int, list[tuple[str, str]]] = {}
+        for step_idx, name, path in plan.stats:
+            by_step.setdefault(step_idx, []).append((name, path))
+        # Stats become tuples at once: dicts that wait for a commit would burden the collector.
+        self._stats: list[_StatsOfStep] = [
+            (step_idx, [name for name, _ in items], [0] * len(items), [path for _, path in items], [])
+            for step_idx, items in by_step.items()
+        ]
         self.attach()
 
     def attach(self) -> None:
@@ -89,7 +99,8 @@ class Recorder:
             target[row] = value
         for target, name in self._points:
             target[row] = point[name]
-        self._stats.append(stats)
+        for step_idx, names, missing, _, taken in self._stats:
+            taken.append(tuple(map(stats[step_idx].get, names, missing)))
         for adapter in self._adapters:
             adapter.take(row)
         buffer.n_rows = row + 1
@@ -99,11 +110,13 @@ class Recorder:
         start, stop = self._n_settled, self.buffer.n_rows
         if start == stop:
             return
-        for step_idx, name, path in self._plan.stats:
-            target = self.buffer.data[path]
-            taken = [stats[step_idx].get(name, 0) for stats in self._stats]
-            target[start:stop] = _texts(taken) if target.dtype == object else taken
-        self._stats.clear()
+        for _, _, _, paths, taken in self._stats:
+            # A draw that failed while it was recorded has left more behind than there are rows.
+            rows = taken[: stop - start]
+            for path, values in zip(paths, zip(*rows, strict=True), strict=True):
+                target = self.buffer.data[path]
+                target[start:stop] = _texts(values) if target.dtype == object else values
+            taken.clear()
         for adapter in self._adapters:
             adapter.settle(start, stop)
         self._n_settled = stop

@@ -91,8 +91,8 @@ def create_run(
         store_settings.draws_per_chunk, columns, preparation.tune, arguments.draws
     )
     # What a row cannot tell later: the log-probability, where no stat has it.
-    last = flatten(preparation.step)[-1]
-    logps = [] if "model_logp" in _stats_of(last) else pymc_model.start_logp(preparation)
+    has_stat = pymc_model.records_logp(preparation)
+    logps = [] if has_stat else pymc_model.start_logp(preparation)
     codec = store_settings.compressor
     manifest = Manifest(
         zarr_format=store_settings.zarr_format,
@@ -363,10 +363,6 @@ def _step_settings(step: Any, is_initialised: bool) -> list[tuple[str, str]]:
         elif isinstance(value, bool | int | float | str | np.generic) or value is None:
             settings.append((item.path, repr(value)))
     return settings
-
-
-def _stats_of(step: Any) -> set[str]:
-    return {name for dtypes in step.stats_dtypes for name in dtypes}
 
 
 def _is_sequential(preparation: Preparation) -> bool:

@@ -148,8 +148,7 @@ class _Pool:
         if kind == "at":
             n_rows, point, stats = content
             self.listener(worker.chain, n_rows, point, stats)
-            if self.settings.step_by_step:
-                worker.pipe.send(None)
+            worker.answer(self.settings)
         elif kind == "done":
             self.active.remove(worker)
             worker.close()
@@ -181,14 +180,15 @@ class _Pool:
         """Let the active workers commit and end; errors after the first are theirs to keep."""
         deadline = time.monotonic() + 60
         for worker in self.active:
+            # It may wait for the answer to a draw whose callback raised; one too many is harmless.
+            worker.answer(self.settings)
             while time.monotonic() < deadline:
                 try:
                     if worker.pipe.poll(_REPORT_INTERVAL):
                         kind, _ = worker.pipe.recv()
                         if kind != "at":
                             break
-                        if self.settings.step_by_step:
-                            worker.pipe.send(None)
+                        worker.answer(self.settings)
                 except (EOFError, OSError):
                     break
 
@@ -231,6 +231,12 @@ class _Worker:
         # A worker that is dead already is noticed by the end of its pipe.
         with suppress(OSError):
             self.pipe.send("start")
+
+    def answer(self, settings: WorkerSettings) -> None:
+        """Let a worker that waits for its callback go on."""
+        if settings.step_by_step:
+            with suppress(OSError):
+                self.pipe.send(None)
 
     def close(self) -> None:
         """End the process, now if it does not end by itself."""

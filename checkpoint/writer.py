@@ -58,6 +58,7 @@ class ChainWriter:
         self._entries = [
             layout.log_entry(self.chain, entry.first_draw_idx) for entry in record.entries
         ]
+        self._n_sealed = record.n_sealed
         self._last_commit = time.monotonic()
 
     @property
@@ -126,11 +127,12 @@ class ChainWriter:
         -----
         Durability: on return every recorded draw is durable, in the arrays.
         """
-        if self.buffer.n_rows == 0:
+        if self.n_rows == self._n_sealed:
             return
         began = time.monotonic()
         self.settle()
         seal(self._store, self._manifest, self.chain, self.buffer)
+        self._n_sealed = self.n_rows
         self._store.delete(self._entries)
         self._entries.clear()
         self._n_committed = self.buffer.n_rows

@@ -24,6 +24,7 @@ __all__ = [
     "fingerprint",
     "last_logp",
     "n_free_variables",
+    "records_logp",
     "start_logp",
 ]
 
@@ -100,19 +101,26 @@ def start_logp(preparation: Preparation) -> list[float]:
     return [float(function(point)) for point in preparation.initial_points]
 
 
+def records_logp(preparation: Preparation) -> bool:
+    """Return whether a stat is the log-probability of the recorded point.
+
+    HamiltonianMC's is that of the proposal, accepted or not.
+    """
+    return isinstance(flatten(preparation.step)[-1], pm.NUTS)
+
+
 def last_logp(preparation: Preparation, point: Mapping[str, Any]) -> float | None:
     """Return the log-probability at a point, from the function that the stat `model_logp` is of.
 
-    None if the last step method has no such function.
+    None if there is no such stat; see `records_logp`.
     """
-    step = flatten(preparation.step)[-1]
-    function = getattr(step, "_logp_dlogp_func", None)
-    if function is None:
+    if not records_logp(preparation):
         return None
+    step = flatten(preparation.step)[-1]
     if step.shared:
         for name, shared in step.shared.items():
             shared.set_value(point[name])
     values = [point[var.name] for var in step.vars]
     raveled = np.concatenate([np.asarray(value).ravel() for value in values])
-    logp, _ = function._pytensor_function(raveled)
+    logp, _ = step._logp_dlogp_func._pytensor_function(raveled)
     return float(logp)

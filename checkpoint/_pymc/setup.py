@@ -20,11 +20,13 @@ from pymc.backends.ndarray import NDArray
 from pymc.initial_point import make_initial_point_fns_per_chain
 from pymc.sampling import mcmc
 from pymc.sampling.parallel import _cpu_count, _initialize_multiprocessing_context
+from pymc.step_methods import STEP_METHODS
+from pymc.step_methods.compound import CompoundStep
 from pymc.step_methods.hmc import quadpotential
 from pymc.util import get_random_generator
 from pytensor.compile.mode import get_mode
 
-from checkpoint._pymc.steps import Step, is_population, relink_potential
+from checkpoint._pymc.steps import Step, compile_again, is_population, relink_potential
 from checkpoint.errors import ArgumentError, UnknownArgumentError
 
 __all__ = ["Arguments", "Preparation", "exact_compilation", "prepare", "prepare_again"]
@@ -206,8 +208,10 @@ class _Plan:
             arguments.blas_cores, self.chains, cores, self.mp_ctx
         )
         self.provided, self.selected = mcmc.assign_step_methods(
-            self.model, arguments.step, methods=pm.STEP_METHODS
+            self.model, arguments.step, methods=STEP_METHODS
         )
+        if not pytensor.config.numba__fastmath:
+            self.provided = [compile_again(step) for step in self.provided]
         self.initialises_nuts = (
             not self.provided
             and len(self.selected) == 1
@@ -222,7 +226,7 @@ class _Plan:
         try:
             step = mcmc.instantiate_steppers(
                 self.model,
-                steps=list(self.provided),
+                steps=self.provided,
                 selected_steps=self.selected,
                 step_kwargs=dict(self.arguments.step_kwargs),
                 initial_point=initial_point,
@@ -232,7 +236,7 @@ class _Plan:
             if "found in step_kwargs" not in str(error):
                 raise
             raise UnknownArgumentError(str(error)) from error
-        return pm.CompoundStep(step) if isinstance(step, list) else step
+        return CompoundStep(step) if isinstance(step, list) else step
 
     def finish(
         self, step: Step, initial_points: list[Point], rngs: list[np.random.Generator]

@@ -7,6 +7,7 @@ what does not exist, the tables here say what is right.
 import dataclasses
 import io
 import pickle
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,11 +25,13 @@ from pymc.step_methods.step_sizes import DualAverageAdaptation
 from pytensor.compile import Function
 from pytensor.graph.basic import Variable
 
+from checkpoint.errors import ExactnessWarning
 from checkpoint.generators import generator_from_json, generator_to_json
 
 __all__ = [
     "Step",
     "StateItem",
+    "compile_again",
     "copy_generator",
     "copy_step",
     "declares_state",
@@ -90,7 +93,7 @@ class StateItem:
     value : object
     role : str
         ``"constant"``, or how it changes: ``"value"``, ``"growing"``, ``"growing, never read"``,
-        ``"numbers"``, ``"estimator"``.
+        ``"numbers"``, ``"estimator"``, ``"varying"``.
     owner : object
         What has the attribute.
     """
@@ -155,6 +158,8 @@ def _walk(owner: Any, prefix: str) -> Iterator[StateItem]:
             owner, quadpotential.QuadPotentialDiagAdaptExp
         ):
             yield StateItem(path, value, "estimator", owner)
+        elif isinstance(owner, pm.Metropolis) and field.name == "scaling":
+            yield StateItem(path, value, "varying", owner)
         elif isinstance(value, WithSamplingState):
             yield from _walk(value, f"{path}.")
         else:
@@ -283,6 +288,42 @@ class _Unpickler(pickle.Unpickler):
 
     def persistent_load(self, key: int) -> Any:
         return self._shared[key]
+
+
+def compile_again(step: Step) -> Step:
+    """Make a step method again, by its own constructor, if it was compiled with fastmath.
+
+    Who passes `step=` compiles before `sample` can ask for exactness.
+    """
+    if not any(_uses_fastmath(function) for function in _functions(step)):
+        return step
+    if isinstance(step, CompoundStep):
+        return CompoundStep([compile_again(method) for method in step.methods])
+    arguments = getattr(step, "_BlockedStep__newargs", None)
+    if arguments is not None:
+        args, kwargs = arguments
+        step = type(step)(*args, **kwargs)
+    if any(_uses_fastmath(function) for function in _functions(step)):
+        warnings.warn(
+            f"The step method {step_name(step)} holds functions compiled with fastmath: a cold and "
+            "a warm compile cache differ in the last bit, and a resumed run may. Make it within "
+            "pytensor.config.change_flags(numba__fastmath=False).",
+            ExactnessWarning,
+            stacklevel=2,
+        )
+    return step
+
+
+def _functions(step: Step) -> list[Any]:
+    shared: dict[int, Any] = {}
+    dump_step(step, shared)
+    found = [getattr(value, "_pytensor_function", value) for value in shared.values()]
+    return [value for value in found if isinstance(value, Function)]
+
+
+def _uses_fastmath(function: Any) -> bool:
+    compiled = getattr(function.vm, "jit_fn", None)
+    return bool(getattr(compiled, "targetoptions", {}).get("fastmath"))
 
 
 def relink_potential(step: Any, potential: Any) -> None:

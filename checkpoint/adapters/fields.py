@@ -33,6 +33,7 @@ __all__ = [
     "NumbersField",
     "ScalarField",
     "TextField",
+    "VaryingField",
     "field_from_json",
     "set_attribute",
 ]
@@ -150,6 +151,37 @@ class ArrayField(Field):
 
     def read(self, rows: RowSource, prefix: str, draw_idx: int) -> Any:
         return np.array(rows.value(prefix + self.columns[0].path, draw_idx), dtype=self.dtype)
+
+
+@dataclass(frozen=True)
+class VaryingField(Field):
+    """A vector whose length changes, up to a largest; rows hold it filled up with zeros.
+
+    The scaling of an element-wise Metropolis is one number until it is first tuned.
+    """
+
+    kind = "varying"
+    dtype: str
+    n_max: int
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        return (self.column("length", "<i8"), self.column("values", self.dtype, (self.n_max,)))
+
+    def take(self, step: Any) -> Any:
+        return np.array(self.get(step), dtype=self.dtype)
+
+    def settle(self, taken: Sequence[Any]) -> tuple[Values, ...]:
+        values = np.zeros((len(taken), self.n_max), dtype=self.dtype)
+        for i, vector in enumerate(taken):
+            if vector.ndim != 1 or len(vector) > self.n_max:
+                raise self._changed(f"an array of shape {vector.shape}")
+            values[i, : len(vector)] = vector
+        return np.array([len(vector) for vector in taken]), values
+
+    def read(self, rows: RowSource, prefix: str, draw_idx: int) -> Any:
+        length, values = (rows.value(prefix + column.path, draw_idx) for column in self.columns)
+        return np.array(values[: int(length)])
 
 
 @dataclass(frozen=True)
@@ -394,6 +426,7 @@ _KINDS: dict[str, type[Field]] = {
         GeneratorField,
         EstimatorField,
         TextField,
+        VaryingField,
     )
 }
 

@@ -16,6 +16,7 @@ from checkpoint.adapters.fields import (
     NumbersField,
     ScalarField,
     TextField,
+    VaryingField,
 )
 from checkpoint.adapters.pickled import PickledAdapter
 from checkpoint.adapters.steps import StepAdapter
@@ -77,10 +78,11 @@ def make_adapter(schema: AdapterSchema) -> Adapter:
 
 
 def _field(item: StateItem, step: str) -> Field:
-    value = item.value
+    value, owner = item.value, item.owner
     if item.role == "estimator":
-        owner: Any = item.owner
         return EstimatorField(item.path, int(owner._n), float(owner._alpha))
+    if item.role == "varying":
+        return VaryingField(item.path, value.dtype.str, int(owner.accepted_sum.size))
     if item.role == "numbers":
         return NumbersField(item.path, np.array(value, dtype="<i8").shape)
     if item.role.startswith("growing"):

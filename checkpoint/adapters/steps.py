@@ -57,11 +57,14 @@ class StepAdapter(Adapter):
             return
         for field in self._arrays:
             field.check(self._step)
-        for field, values in zip(self._scalars, zip(*self._taken_scalars, strict=True), strict=True):
+        # A draw that failed while it was recorded has left more behind than there are rows.
+        n = stop - start
+        scalars = zip(*self._taken_scalars[:n], strict=True)
+        for field, values in zip(self._scalars, scalars, strict=True):
             self._put(field, values, start, stop)
         self._taken_scalars.clear()
         for field, taken in self._taken:
-            self._put(field, taken, start, stop)
+            self._put(field, taken[:n], start, stop)
             taken.clear()
 
     def _put(self, field: Field, taken: Any, start: int, stop: int) -> None:

@@ -1,0 +1,30 @@
+# `make demo`, `make test`: each sets up what it needs in a virtual environment of its own.
+PYTHON ?= python3
+VENV ?= .venv
+PROCESSES ?= 2
+PYTEST ?= -n $(PROCESSES)
+
+.PHONY: demo test lint bench clean
+
+demo: $(VENV)/ready
+	$(VENV)/bin/python examples/demo.py
+
+test: $(VENV)/ready
+	$(VENV)/bin/python -m pytest $(PYTEST)
+
+lint: $(VENV)/ready
+	$(VENV)/bin/python -m ruff check .
+	$(VENV)/bin/python -m ruff format --check .
+	$(VENV)/bin/python -m mypy
+
+bench: $(VENV)/ready
+	$(VENV)/bin/python benchmarks/run.py
+
+clean:
+	rm -rf $(VENV)
+
+$(VENV)/ready: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.13 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $@

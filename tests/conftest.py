@@ -1,0 +1,41 @@
+"""Models and helpers that many tests share."""
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+SMALL = {"progressbar": False, "compute_convergence_checks": False, "quiet": True}
+"""Arguments that keep runs of tests silent."""
+
+
+@pytest.fixture(autouse=True)
+def _doctest_folder(doctest_namespace: dict, tmp_path: Path) -> None:
+    doctest_namespace["tmp"] = tmp_path
+
+
+@pytest.fixture(autouse=True)
+def _no_seed_from_outside() -> None:
+    np.random.seed(0)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    return tmp_path / "fit.zarr"
+
+
+@pytest.fixture
+def read_only(tmp_path: Path):
+    """Return a directory that cannot be written, or skip where everything can."""
+    folder = tmp_path / "locked"
+    folder.mkdir()
+    folder.chmod(0o500)
+    yield folder
+    folder.chmod(0o700)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def is_root() -> bool:
+    return hasattr(os, "geteuid") and os.geteuid() == 0
