@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
+
 from checkpoint._pymc.results import log_warnings_of
 from checkpoint._pymc.steps import copy_generator, copy_step, flatten, start_chain
 from checkpoint.adapters import Adapter, AdapterSchema, make_adapter
@@ -91,6 +93,15 @@ def run_chain(task: ChainTask, observer: Observer) -> None:
     -----
     Durability: on return every draw is durable; a finished chain is sealed.
     """
+    global_state = np.random.get_state()
+    try:
+        _run(task, observer)
+    finally:
+        # Pickled step methods may draw from numpy's global generator, which is the caller's.
+        np.random.set_state(global_state)
+
+
+def _run(task: ChainTask, observer: Observer) -> None:
     record = recover(task.store, task.manifest, task.chain)
     step, adapters, point = begin(task, record)
     writer = ChainWriter(
@@ -156,7 +167,9 @@ def begin(task: ChainTask, record: ChainRecord) -> tuple[Any, list[Adapter], Poi
     start_chain(step, copy_generator(task.rng), manifest.tune, manifest.draws, manifest.sequential)
     adapters = [make_adapter(schema) for schema in task.schemas]
     if record.n_rows == 0:
-        return step, adapters, dict(task.start)
+        methods = zip(adapters, flatten(step), strict=True)
+        started = [adapter.start(method, copy_generator(task.rng)) for adapter, method in methods]
+        return _with_methods(step, started), adapters, dict(task.start)
     if task.check_replay:
         replay_last_draw(task, record)
     step = restore_steps(step, adapters, record, record.n_rows - 1)
@@ -165,16 +178,17 @@ def begin(task: ChainTask, record: ChainRecord) -> tuple[Any, list[Adapter], Poi
 
 def restore_steps(step: Any, adapters: Sequence[Adapter], rows: RowSource, draw_idx: int) -> Any:
     """Set a started step method to its state after a recorded draw; return it."""
-    methods = flatten(step)
-    restored = [
-        adapter.restore(method, rows, draw_idx)
-        for adapter, method in zip(adapters, methods, strict=True)
-    ]
-    if restored == methods:
+    methods = zip(adapters, flatten(step), strict=True)
+    return _with_methods(step, [a.restore(method, rows, draw_idx) for a, method in methods])
+
+
+def _with_methods(step: Any, methods: list[Any]) -> Any:
+    """Return a step method whose parts are `methods`."""
+    if all(one is other for one, other in zip(methods, flatten(step), strict=True)):
         return step
     if len(methods) == 1:
-        return restored[0]
-    step.methods = restored  # a nested compound steps in the same order when it is flat
+        return methods[0]
+    step.methods = methods  # a nested compound steps in the same order when it is flat
     return step
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CLOCK_STATS", "Rehearsal", "replay_last_draw"]
 
-CLOCK_STATS = ("perf_counter_diff", "process_time_diff", "perf_counter_start")
+CLOCK_STATS = frozenset({"perf_counter_diff", "process_time_diff", "perf_counter_start", "time"})
 """Stats that tell the time; the only ones in which equal runs differ."""
 
 
@@ -53,13 +53,24 @@ class Rehearsal:
             writer.commit()
             record = recover(self._task.store, self._task.manifest, self._task.chain)
             made = record.rows(draw_idx, draw_idx + 1)
+            global_state = np.random.get_state()
             differing = _differing(made, _repeat(self._task, record, draw_idx))
+            np.random.set_state(global_state)
             if differing:
                 raise IncompleteStateError(self._message(draw_idx, differing))
         return draw_idx >= max(self._draws, default=0)
 
     def _message(self, draw_idx: int, differing: list[str]) -> str:
         names = ", ".join(schema.name for schema in self._task.schemas)
+        pickled = [schema.name for schema in self._task.schemas if schema.is_pickled]
+        if pickled:
+            return (
+                f"{self._task.store.name}: draw {draw_idx} of chain {self._task.chain}, repeated "
+                f"from the pickle before it, came out different in {_list(differing)}. The pickle "
+                f"of {', '.join(pickled)} leaves out what the next draw depends on, or it draws "
+                "from a generator of its own. It cannot be resumed exactly: choose another step "
+                "method for these variables, or ask its authors to declare a state."
+            )
         return (
             f"{self._task.store.name}: draw {draw_idx} of chain {self._task.chain}, repeated from "
             f"the recorded state before it, came out different in {_list(differing)}. The declared "
@@ -119,7 +130,7 @@ def _differing(made: Mapping[str, Values], repeated: Mapping[str, Values]) -> li
     return [
         path
         for path in made
-        if not path.endswith(CLOCK_STATS)
+        if path.rsplit("__", 1)[-1] not in CLOCK_STATS
         and not path.endswith("/pickle")
         and not _same(made[path], repeated[path])
     ]

@@ -30,8 +30,10 @@ from checkpoint.recovery import ChainRecord, recover
 from checkpoint.run_setup import (
     StoreSettings,
     check_logp,
+    check_pickles,
     check_same_run,
     create_run,
+    describe_run,
     extend_run,
     read_constants,
     read_start,
@@ -169,20 +171,20 @@ def result(run: ActiveRun, options: Options) -> Any:
 def _create(store: Store, options: Options, arguments: Arguments) -> ActiveRun:
     preparation = prepare(arguments)
     settings = StoreSettings(options.zarr_format or 3, options.draws_per_chunk, options.codec)
+    manifest, schemas = describe_run(
+        arguments, preparation, settings, options.fastmath, options.allow_pickle
+    )
     store.lock()
-    if hierarchy.read_manifest(store) is not None:
-        raise RunExistsError(
-            f"{store.name}: another process began a run here at the same time. "
-            "Nothing was changed. Run the same command again to continue that run."
-        )
     try:
-        manifest = create_run(
-            store, arguments, preparation, settings, options.fastmath, options.allow_pickle
-        )
+        if hierarchy.read_manifest(store) is not None:
+            raise RunExistsError(
+                f"{store.name}: another process began a run here at the same time. "
+                "Nothing was changed. Run the same command again to continue that run."
+            )
+        create_run(store, manifest, preparation, schemas)
     except BaseException:
         store.unlock()
         raise
-    schemas = read_constants(store, manifest)
     return ActiveRun(store, manifest, preparation, schemas, options.draws)
 
 
@@ -198,6 +200,7 @@ def _reopen(store: Store, manifest: Manifest, options: Options, arguments: Argum
         if path.startswith("potential.") and path.count(".") == 1
     }
     preparation = prepare_again(arguments, points, rngs, potential)
+    check_pickles(store, preparation, schemas, options.allow_pickle)
     check_same_run(store, manifest, arguments, preparation, options.fastmath)
     run = ActiveRun(store, manifest, preparation, schemas, options.draws)
     records = run.records()

@@ -1,6 +1,6 @@
 """From PyMC's preparation to a run in a store, and back.
 
-`create_run` makes one step of a copy to learn what a row looks like, then writes the hierarchy.
+`describe_run` makes one step of a copy to learn what a row looks like; `create_run` writes it.
 `check_same_run` holds a store's run against the model and the settings of the call.
 """
 
@@ -18,6 +18,7 @@ from checkpoint._pymc.setup import Arguments, Preparation
 from checkpoint._pymc.steps import (
     copy_generator,
     copy_step,
+    declares_state,
     flatten,
     link_population,
     start_chain,
@@ -37,8 +38,10 @@ from checkpoint.stores import Store
 __all__ = [
     "StoreSettings",
     "check_logp",
+    "check_pickles",
     "check_same_run",
     "create_run",
+    "describe_run",
     "extend_run",
     "read_constants",
     "read_start",
@@ -61,26 +64,21 @@ class StoreSettings:
     compressor: Compressor
 
 
-def create_run(
-    store: Store,
+def describe_run(
     arguments: Arguments,
     preparation: Preparation,
     store_settings: StoreSettings,
     fastmath: bool,
     allow_pickle: bool,
-) -> Manifest:
-    """Write a new run, without draws, and return its manifest.
+) -> tuple[Manifest, tuple[AdapterSchema, ...]]:
+    """Return the manifest of a new run and the schemas of its step methods; write nothing.
 
     Raises
     ------
     UnsupportedStepError
-        If the state of a step method cannot be captured. Nothing is written.
+        If the state of a step method cannot be captured.
     ChainError
-        If the first step fails. Nothing is written.
-
-    Notes
-    -----
-    Durability: on return the run is durable.
+        If the first step fails.
     """
     schemas = _probe(preparation, allow_pickle)
     recorder: Any = preparation.recorder
@@ -115,8 +113,22 @@ def create_run(
         sequential=_is_sequential(preparation),
         fastmath=fastmath,
     )
+    return manifest, schemas
+
+
+def create_run(
+    store: Store,
+    manifest: Manifest,
+    preparation: Preparation,
+    schemas: Sequence[AdapterSchema],
+) -> None:
+    """Write a new run, without draws.
+
+    Notes
+    -----
+    Durability: on return the run is durable.
+    """
     hierarchy.create(store, manifest, _contents(preparation, schemas))
-    return manifest
 
 
 def extend_run(
@@ -222,6 +234,38 @@ def check_same_run(
         )
 
 
+def check_pickles(
+    store: Store,
+    preparation: Preparation,
+    schemas: Sequence[AdapterSchema],
+    allow_pickle: bool,
+) -> None:
+    """Hold that no pickle will be loaded but of a step method that needs it, if that is allowed.
+
+    Raises
+    ------
+    UnsupportedStepError
+        If it needs one and that is not allowed.
+    DifferentRunError
+        If the store has a pickle for a step method that declares its state.
+    """
+    steps = flatten(preparation.step)
+    for step in steps:
+        check_declared(step, allow_pickle)
+    found = [
+        f"step {schema.step_idx}: recorded as {'pickled' if schema.is_pickled else 'columns'}"
+        for schema, step in zip(schemas, steps, strict=False)
+        if schema.is_pickled == declares_state(step)
+    ]
+    if found or len(schemas) != len(steps):
+        raise DifferentRunError(
+            f"{store.name} holds a run of {len(schemas)} step methods, this call has {len(steps)}. "
+            + "; ".join(found)
+            + " Nothing was loaded or changed. Begin a new run in another path.",
+            found,
+        )
+
+
 def check_logp(
     store: Store, manifest: Manifest, preparation: Preparation, records: Sequence[ChainRecord]
 ) -> None:
@@ -284,6 +328,7 @@ def _probe(preparation: Preparation, allow_pickle: bool) -> tuple[AdapterSchema,
     start_chain(step, rng, tune, 1, preparation.sequential and not preparation.is_population)
     if preparation.is_population:
         link_population(step, [dict(point) for point in preparation.initial_points], 0)
+    global_state = np.random.get_state()
     try:
         step.step(dict(preparation.initial_points[0]))
     except CheckpointError:
@@ -294,8 +339,12 @@ def _probe(preparation: Preparation, allow_pickle: bool) -> tuple[AdapterSchema,
             "Nothing was written. Mend the model or its initvals; model.debug() may help.",
             0,
         ) from error
+    finally:
+        np.random.set_state(global_state)
+    pairs = zip(flatten(step), flatten(preparation.step), strict=True)
     return tuple(
-        describe(method, step_idx, allow_pickle) for step_idx, method in enumerate(flatten(step))
+        describe(method, fresh, step_idx, allow_pickle)
+        for step_idx, (method, fresh) in enumerate(pairs)
     )
 
 
@@ -349,8 +398,6 @@ def _contents(
 
 def _step_settings(step: Any, is_initialised: bool) -> list[tuple[str, str]]:
     """Return what the script that made a step method decided."""
-    from checkpoint._pymc.steps import declares_state
-
     if not declares_state(step):
         return []
     settings = []

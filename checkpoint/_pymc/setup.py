@@ -20,7 +20,6 @@ from pymc.backends.ndarray import NDArray
 from pymc.initial_point import make_initial_point_fns_per_chain
 from pymc.sampling import mcmc
 from pymc.sampling.parallel import _cpu_count, _initialize_multiprocessing_context
-from pymc.step_methods import STEP_METHODS
 from pymc.step_methods.compound import CompoundStep
 from pymc.step_methods.hmc import quadpotential
 from pymc.util import get_random_generator
@@ -208,7 +207,7 @@ class _Plan:
             arguments.blas_cores, self.chains, cores, self.mp_ctx
         )
         self.provided, self.selected = mcmc.assign_step_methods(
-            self.model, arguments.step, methods=STEP_METHODS
+            self.model, arguments.step, methods=_step_methods()
         )
         if not pytensor.config.numba__fastmath:
             self.provided = [compile_again(step) for step in self.provided]
@@ -297,6 +296,11 @@ def _empty_potential(cls: type, n: int, fixed: Mapping[str, Any]) -> Any:
     if reset is not None:
         reset()
     return potential
+
+
+def _step_methods() -> Any:
+    """Return the list that `pm.sample` chooses from; packages such as pymc-bart add to it."""
+    return mcmc.STEP_METHODS if hasattr(mcmc, "STEP_METHODS") else pm.STEP_METHODS  # PyMC 5
 
 
 def _default_tune(step: Step, tune: int | None) -> int:

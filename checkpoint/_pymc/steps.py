@@ -24,6 +24,7 @@ from pymc.step_methods.state import DataClassState, WithSamplingState
 from pymc.step_methods.step_sizes import DualAverageAdaptation
 from pytensor.compile import Function
 from pytensor.graph.basic import Variable
+from pytensor.graph.op import Op
 
 from checkpoint.errors import ExactnessWarning
 from checkpoint.generators import generator_from_json, generator_to_json
@@ -258,7 +259,7 @@ def load_step(data: bytes, shared: dict[int, Any]) -> Step:
 def _shared_types() -> tuple[type, ...]:
     from pymc.model.core import ValueGradFunction
 
-    return (pm.Model, Function, Variable, ValueGradFunction)
+    return (pm.Model, Function, Op, Variable, ValueGradFunction)
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is untyped

@@ -96,6 +96,10 @@ class Adapter(ABC):
     def columns(self) -> tuple[Column, ...]:
         """Columns of a row, with full paths."""
 
+    def start(self, step: Any, rng: np.random.Generator) -> Any:
+        """Prepare a step method for the first draw of a chain; return it, or what replaces it."""
+        return step
+
     @abstractmethod
     def attach(self, step: Any, data: Mapping[str, Values]) -> None:
         """Begin to take from `step` into the rows of a buffer."""

@@ -18,19 +18,20 @@ from checkpoint.adapters.fields import (
     TextField,
     VaryingField,
 )
-from checkpoint.adapters.pickled import PickledAdapter
+from checkpoint.adapters.pickled import INITIAL, PickledAdapter, pickled
 from checkpoint.adapters.steps import StepAdapter
 from checkpoint.errors import UnsupportedStepError
 
 __all__ = ["check_declared", "describe", "make_adapter"]
 
 
-def describe(step: Any, step_idx: int, allow_pickle: bool = False) -> AdapterSchema:
-    """Return the schema of a step method that has made at least one step.
+def describe(step: Any, fresh: Any, step_idx: int, allow_pickle: bool) -> AdapterSchema:
+    """Return the schema of a step method.
 
     Parameters
     ----------
-    step : step method
+    step, fresh : step method
+        After a step, and before it.
     step_idx : int
         Its place in the compound.
     allow_pickle : bool
@@ -44,7 +45,7 @@ def describe(step: Any, step_idx: int, allow_pickle: bool = False) -> AdapterSch
     check_declared(step, allow_pickle)
     name = step_name(step)
     if not declares_state(step):
-        return AdapterSchema(step_idx, name, (), {}, is_pickled=True)
+        return AdapterSchema(step_idx, name, (), {INITIAL: pickled(fresh)}, is_pickled=True)
     fields, constants = [], {}
     for item in state_items(step):
         if item.role == "constant":
