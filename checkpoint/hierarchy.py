@@ -1,8 +1,8 @@
 """The Zarr hierarchy of a run: groups, arrays, coordinates, data, and the root above them.
 
-All metadata is written before the first draw, the root document last: a store without it is
-no run yet. It holds the metadata of all nodes a second time (consolidated), which xarray asks
-for.
+All metadata is written before the first draw. The root document comes first, saying that a run
+is begun, and last, with the manifest: only then there is a run. It holds the metadata of all
+nodes a second time (consolidated), which xarray asks for.
 """
 
 import json
@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 
 from checkpoint import layout
-from checkpoint.arrays import TEXT, ArraySpec, group_document, whole_array
+from checkpoint.arrays import TEXT, ArraySpec, Compressor, group_document, whole_array
 from checkpoint.errors import DamagedStoreError, NotARunError
 from checkpoint.manifest import Manifest
 from checkpoint.stores import Store
 
 __all__ = [
     "Contents",
+    "begin",
     "create",
     "extend",
     "read_array",
@@ -29,6 +30,9 @@ __all__ = [
     "read_sampling_time",
     "write_sampling_time",
 ]
+
+
+_BEGUN = {"format_version": layout.FORMAT_VERSION, "is_begun": True}
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,18 @@ class Contents:
     initial_points: Mapping[str, np.ndarray[Any, Any]]
     constants: Mapping[str, np.ndarray[Any, Any]]
     free: frozenset[str] = field(default_factory=frozenset)
+
+
+def begin(store: Store, zarr_format: int) -> None:
+    """Write the root of a run that is about to be created, so that a kill leaves a beginning.
+
+    It is a valid Zarr group. `read_manifest` takes it for an empty store, and `create` writes
+    over it.
+    """
+    compressor = Compressor(None)
+    _, keys = whole_array(layout.LOG, np.zeros(0, "u1"), ("byte",), zarr_format, compressor)
+    store.put(keys | group_document(layout.STATE, zarr_format))
+    store.put(group_document("", zarr_format, {layout.ATTRIBUTE: _BEGUN}))
 
 
 def create(store: Store, manifest: Manifest, contents: Contents) -> None:
@@ -91,8 +107,8 @@ def read_manifest(store: Store) -> Manifest | None:
     """
     attributes = _root_attributes(store)
     if attributes is None:
-        found = [name for name in store.names("") if name != layout.STATE]
-        if found:
+        found = store.names("")
+        if found and found != [layout.STATE]:
             raise NotARunError(
                 f"{store.name} holds something else than a run of checkpoint: found "
                 f"{', '.join(found[:5])}. Nothing was changed. Choose another path."
@@ -108,6 +124,8 @@ def read_manifest(store: Store) -> Manifest | None:
             f"{store.name} holds {kind} that checkpoint did not write. Nothing was changed. "
             "Choose another path."
         )
+    if attributes[layout.ATTRIBUTE] == _BEGUN:
+        return None
     return Manifest.from_json(attributes[layout.ATTRIBUTE], store.name)
 
 

@@ -17,7 +17,6 @@ from checkpoint.arguments import UNSET, Options
 from checkpoint.chain import ChainTask, run_chain
 from checkpoint.errors import (
     DamageWarning,
-    DifferentRunError,
     RunExistsError,
     RunNotFoundError,
     TooFewDrawsError,
@@ -31,12 +30,14 @@ from checkpoint.run_setup import (
     StoreSettings,
     check_logp,
     check_pickles,
-    check_same_run,
+    check_same_model,
+    check_same_settings,
     create_run,
     describe_run,
     extend_run,
     read_constants,
     read_start,
+    refuse,
     seed_text,
 )
 from checkpoint.stores import Store
@@ -181,6 +182,7 @@ def _create(store: Store, options: Options, arguments: Arguments) -> ActiveRun:
                 f"{store.name}: another process began a run here at the same time. "
                 "Nothing was changed. Run the same command again to continue that run."
             )
+        hierarchy.begin(store, manifest.zarr_format)
         create_run(store, manifest, preparation, schemas)
     except BaseException:
         store.unlock()
@@ -189,6 +191,7 @@ def _create(store: Store, options: Options, arguments: Arguments) -> ActiveRun:
 
 
 def _reopen(store: Store, manifest: Manifest, options: Options, arguments: Arguments) -> ActiveRun:
+    check_same_model(store, manifest, arguments.model)
     _check_store_options(store, manifest, options)
     schemas = read_constants(store, manifest)
     points, rngs = read_start(store, manifest)
@@ -200,8 +203,8 @@ def _reopen(store: Store, manifest: Manifest, options: Options, arguments: Argum
         if path.startswith("potential.") and path.count(".") == 1
     }
     preparation = prepare_again(arguments, points, rngs, potential)
+    check_same_settings(store, manifest, arguments, preparation, options.fastmath)
     check_pickles(store, preparation, schemas, options.allow_pickle)
-    check_same_run(store, manifest, arguments, preparation, options.fastmath)
     run = ActiveRun(store, manifest, preparation, schemas, options.draws)
     records = run.records()
     if all(record.n_rows >= run.n_rows for record in records):
@@ -240,18 +243,7 @@ def _check_store_options(store: Store, manifest: Manifest, options: Options) -> 
     found = [
         f"{name}: recorded as {before}, now {now}" for name, before, now in asked if before != now
     ]
-    if found:
-        raise DifferentRunError(
-            "\n".join(
-                [
-                    f"{store.name} holds a run with other settings:",
-                    *(f"  - {line}" for line in found),
-                    "Nothing was changed. Leave them out to keep the recorded ones, or begin a "
-                    "new run in another path.",
-                ]
-            ),
-            found,
-        )
+    refuse(store, "with other settings", found)
 
 
 def _arguments(options: Options, model: Any) -> Arguments:

@@ -1,7 +1,7 @@
 """From PyMC's preparation to a run in a store, and back.
 
 `describe_run` makes one step of a copy to learn what a row looks like; `create_run` writes it.
-`check_same_run` holds a store's run against the model and the settings of the call.
+The checks hold a store's run against the model and the settings of the call.
 """
 
 import warnings
@@ -39,12 +39,14 @@ __all__ = [
     "StoreSettings",
     "check_logp",
     "check_pickles",
-    "check_same_run",
+    "check_same_model",
+    "check_same_settings",
     "create_run",
     "describe_run",
     "extend_run",
     "read_constants",
     "read_start",
+    "refuse",
     "settings_of",
 ]
 
@@ -196,34 +198,33 @@ def settings_of(arguments: Arguments, preparation: Preparation, fastmath: bool) 
     return settings
 
 
-def check_same_run(
+def check_same_model(store: Store, manifest: Manifest, model: Any) -> None:
+    """Hold that the model is that of the run in the store.
+
+    Raises
+    ------
+    DifferentRunError
+        If it is not; it lists each difference.
+    """
+    refuse(store, "of another model", differences(manifest.model, pymc_model.fingerprint(model)))
+
+
+def check_same_settings(
     store: Store,
     manifest: Manifest,
     arguments: Arguments,
     preparation: Preparation,
     fastmath: bool,
 ) -> None:
-    """Hold that the call is of the run in the store.
+    """Hold that the settings are those of the run in the store; warn of a changed environment.
 
     Raises
     ------
     DifferentRunError
-        If model or settings differ; it lists each difference.
+        If they are not; it lists each difference.
     """
-    found = differences(manifest.model, pymc_model.fingerprint(preparation.model))
-    found += differences(manifest.settings, settings_of(arguments, preparation, fastmath))
-    if found:
-        raise DifferentRunError(
-            "\n".join(
-                [
-                    f"{store.name} holds a run of another model or with other settings:",
-                    *(f"  - {line}" for line in found),
-                    "Nothing was changed. Restore model and settings to continue that run, or "
-                    "begin a new one in another path.",
-                ]
-            ),
-            found,
-        )
+    found = differences(manifest.settings, settings_of(arguments, preparation, fastmath))
+    refuse(store, "with other settings", found)
     changes = environment_changes(manifest.environment, environment())
     if changes:
         warnings.warn(
@@ -231,6 +232,28 @@ def check_same_run(
             "the run began: " + "; ".join(changes),
             ExactnessWarning,
             stacklevel=4,
+        )
+
+
+def refuse(store: Store, kind: str, found: Sequence[str]) -> None:
+    """Raise if anything was found to differ.
+
+    Raises
+    ------
+    DifferentRunError
+        With a line for each difference.
+    """
+    if found:
+        raise DifferentRunError(
+            "\n".join(
+                [
+                    f"{store.name} holds a run {kind}:",
+                    *(f"  - {line}" for line in found),
+                    "Nothing was changed. Restore what differs to continue that run, or begin a "
+                    "new one in another path.",
+                ]
+            ),
+            found,
         )
 
 
@@ -249,21 +272,16 @@ def check_pickles(
     DifferentRunError
         If the store has a pickle for a step method that declares its state.
     """
-    steps = flatten(preparation.step)
-    for step in steps:
+    for schema, step in zip(schemas, flatten(preparation.step), strict=True):
         check_declared(step, allow_pickle)
-    found = [
-        f"step {schema.step_idx}: recorded as {'pickled' if schema.is_pickled else 'columns'}"
-        for schema, step in zip(schemas, steps, strict=False)
-        if schema.is_pickled == declares_state(step)
-    ]
-    if found or len(schemas) != len(steps):
-        raise DifferentRunError(
-            f"{store.name} holds a run of {len(schemas)} step methods, this call has {len(steps)}. "
-            + "; ".join(found)
-            + " Nothing was loaded or changed. Begin a new run in another path.",
-            found,
-        )
+        if schema.is_pickled == declares_state(step):
+            kind = "a pickle" if schema.is_pickled else "columns"
+            raise DifferentRunError(
+                f"{store.name} holds the state of {schema.name} as {kind}, which does not fit the "
+                "step method of this call. Nothing was loaded or changed. Begin a new run in "
+                "another path.",
+                [f"step {schema.step_idx}: recorded as {kind}"],
+            )
 
 
 def check_logp(
@@ -280,18 +298,7 @@ def check_logp(
     for chain, recorded, now in _logps(manifest, preparation, records):
         if not np.isclose(now, recorded, rtol=_LOGP_TOLERANCE, atol=_LOGP_TOLERANCE):
             found.append(f"logp of chain {chain}: recorded as {recorded!r}, now {now!r}")
-    if found:
-        raise DifferentRunError(
-            "\n".join(
-                [
-                    f"{store.name} holds a run of a model with another log-probability:",
-                    *(f"  - {line}" for line in found),
-                    "Nothing was changed. Restore the model to continue that run, or begin a new "
-                    "one in another path.",
-                ]
-            ),
-            found,
-        )
+    refuse(store, "of a model with another log-probability", found)
 
 
 def _logps(

@@ -143,9 +143,9 @@ class ChainWriter:
         self._wait_for_next(began, may_stretch=False)
 
     def _wait_for_next(self, began: float, may_stretch: bool = True) -> None:
-        self._last_commit = time.monotonic()
+        self._last_commit = began  # what is drawn from here on can be lost
         if self._interval > 0 and may_stretch:
-            cost = self._last_commit - began
+            cost = time.monotonic() - began
             self._pause = max(self._interval, cost / _MAX_COST)
 
     def _set_aside_damage(self, record: ChainRecord) -> None:

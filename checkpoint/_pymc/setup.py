@@ -17,6 +17,7 @@ import numpy as np
 import pymc as pm
 import pytensor
 from pymc.backends.ndarray import NDArray
+from pymc.exceptions import SamplingError
 from pymc.initial_point import make_initial_point_fns_per_chain
 from pymc.sampling import mcmc
 from pymc.sampling.parallel import _cpu_count, _initialize_multiprocessing_context
@@ -26,7 +27,7 @@ from pymc.util import get_random_generator
 from pytensor.compile.mode import get_mode
 
 from checkpoint._pymc.steps import Step, compile_again, is_population, relink_potential
-from checkpoint.errors import ArgumentError, UnknownArgumentError
+from checkpoint.errors import ArgumentError, ChainError, UnknownArgumentError
 
 __all__ = ["Arguments", "Preparation", "exact_compilation", "prepare", "prepare_again"]
 
@@ -130,7 +131,23 @@ def exact_compilation(fastmath: bool) -> Iterator[None]:
 
 
 def prepare(arguments: Arguments) -> Preparation:
-    """Set up a new run."""
+    """Set up a new run.
+
+    Raises
+    ------
+    ChainError
+        If the model has no finite log-probability where the chains start.
+    """
+    try:
+        return _prepare(arguments)
+    except SamplingError as error:
+        raise ChainError(
+            f"The chains cannot start: {error} Nothing was written. "
+            "Mend the model or its initvals, then run the same command again."
+        ) from error
+
+
+def _prepare(arguments: Arguments) -> Preparation:
     plan = _Plan(arguments)
     rngs = get_random_generator(arguments.random_seed).spawn(plan.chains)
     # pm.sample draws these from the generators before it hands them to the step methods.
