@@ -38,7 +38,7 @@ class Compressor:
         """Return the compressor for what a user passed: a numcodecs or zarr codec, or None."""
         if compressor is None or isinstance(compressor, numcodecs.abc.Codec):
             return cls(compressor)
-        document = getattr(compressor, "to_dict", dict)()
+        document: dict[str, Any] = getattr(compressor, "to_dict", dict)()
         if "name" not in document:
             raise ArgumentError(
                 f"compressor={compressor!r} is no compressor: expected a numcodecs codec, "
@@ -58,6 +58,15 @@ class Compressor:
             settings["shuffle"] = shuffles.get(str(getattr(shuffle, "value", shuffle)), shuffle)
             settings["cname"] = str(getattr(settings["cname"], "value", settings["cname"]))
         return cls(numcodecs.get_codec({"id": name, **settings}))
+
+    def to_json(self) -> dict[str, Any] | None:
+        """Return the codec as one format 3 entry, or None; `from_json` reads it."""
+        return next(iter(self.document_v3(itemsize=1)), None)
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any] | None) -> "Compressor":
+        """Return the compressor that `to_json` described."""
+        return cls(None) if document is None else cls.from_document(document)
 
     def document_v3(self, itemsize: int) -> list[dict[str, Any]]:
         """Return the codec as entries of a format 3 codec list."""
@@ -188,8 +197,9 @@ class ArraySpec:
     def _full_chunk(self, values: Any) -> np.ndarray[Any, Any]:
         values = np.asarray(values, dtype=object if self.is_text else self.dtype)
         if values.shape == self.chunk_shape:
-            return values
-        chunk = np.full(self.chunk_shape, self._fill(), dtype=values.dtype)
+            full: np.ndarray[Any, Any] = values
+            return full
+        chunk: np.ndarray[Any, Any] = np.full(self.chunk_shape, self._fill(), dtype=values.dtype)
         chunk[tuple(slice(0, n) for n in values.shape)] = values
         return chunk
 
@@ -230,7 +240,7 @@ class ArraySpec:
             "chunks": list(self.chunk_shape),
             "dtype": dtype,
             "compressor": self.compressor.document_v2(),
-            "fill_value": _fill_document(self._fill()) if is_float or self.is_text else None,
+            "fill_value": _fill_document(self._fill()) if is_float else None,
             "order": "C",
             "filters": [{"id": "vlen-utf8"}] if self.is_text else None,
             "dimension_separator": ".",
@@ -263,7 +273,7 @@ def whole_array(
         attributes=attributes or {},
     )
     if is_text:
-        flat = [item if isinstance(item, str) else str(item) for item in values.ravel().tolist()]
+        flat = [_as_text(item) for item in values.ravel().tolist()]
         values = np.array([*flat, None], dtype=object)[:-1].reshape(values.shape)
     keys = spec.documents()
     n_chunks = [-(-n // m) for n, m in zip(spec.shape, spec.chunk_shape, strict=True)]
@@ -304,6 +314,10 @@ def _fill_document(fill: Any) -> Any:
     if isinstance(fill, np.complexfloating):
         return ["NaN", "NaN"]
     return "NaN" if isinstance(fill, np.floating) else fill.item()
+
+
+def _as_text(item: Any) -> str:
+    return item.decode(errors="backslashreplace") if isinstance(item, bytes) else str(item)
 
 
 def _is_blosc(codec: Any) -> bool:

@@ -194,6 +194,4 @@ def _with_methods(step: Any, methods: list[Any]) -> Any:
 
 def point_at(manifest: Manifest, rows: RowSource, draw_idx: int) -> dict[str, Any]:
     """Return the point after a recorded draw, by value variable."""
-    return {
-        name: rows.value(path, draw_idx).copy() for name, path in manifest.point_paths.items()
-    }
+    return {name: rows.value(path, draw_idx).copy() for name, path in manifest.point_paths.items()}

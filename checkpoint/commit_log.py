@@ -23,9 +23,9 @@ __all__ = ["Entry", "EntryError", "decode", "encode"]
 
 MAGIC = b"PMCKLOG\x01"
 
-# magic, format, reserved, chain, first draw, rows, bytes of the column list, bytes of the
+# magic, format, reserved, chain, run, first draw, rows, bytes of the column list, bytes of the
 # uncompressed body, bytes of the compressed body
-_HEADER = struct.Struct("<8sHHIQQIQQ")
+_HEADER = struct.Struct("<8sHHIQQQIQQ")
 _CHECKSUM = struct.Struct("<I")
 _LENGTHS = np.dtype("<u4")
 
@@ -47,6 +47,7 @@ class Entry:
 
     Attributes
     ----------
+    run_id : int
     chain : int
     first_draw_idx : int
         The chain's draw that row 0 holds, warm-up included.
@@ -56,6 +57,7 @@ class Entry:
         Rows by column path, each ``(n_rows, *shape)``; ``(1, *shape)`` for those per commit.
     """
 
+    run_id: int
     chain: int
     first_draw_idx: int
     n_rows: int
@@ -76,6 +78,7 @@ class Entry:
 
 
 def encode(
+    run_id: int,
     chain: int,
     first_draw_idx: int,
     n_rows: int,
@@ -86,7 +89,7 @@ def encode(
 
     Parameters
     ----------
-    chain, first_draw_idx, n_rows : int
+    run_id, chain, first_draw_idx, n_rows : int
     columns : sequence of Column
     data : mapping of str to ndarray
         Rows by column path.
@@ -95,7 +98,7 @@ def encode(
     body = b"".join([names, *(_pack(column, data[column.path]) for column in columns)])
     packed = bytes(_ZSTD.encode(body))
     header = _HEADER.pack(
-        MAGIC, 1, 0, chain, first_draw_idx, n_rows, len(names), len(body), len(packed)
+        MAGIC, 1, 0, chain, run_id, first_draw_idx, n_rows, len(names), len(body), len(packed)
     )
     checksum = zlib.crc32(packed, zlib.crc32(header))
     return b"".join([header, packed, _CHECKSUM.pack(checksum)])
@@ -113,7 +116,9 @@ def decode(entry: bytes) -> Entry:
     if len(entry) < smallest:
         raise EntryError(f"{len(entry)} bytes, expected at least {smallest}")
     header = entry[: _HEADER.size]
-    magic, version, _, chain, first, n_rows, n_names, n_body, n_packed = _HEADER.unpack(header)
+    magic, version, _, chain, run_id, first, n_rows, n_names, n_body, n_packed = _HEADER.unpack(
+        header
+    )
     if magic != MAGIC or version != 1:
         raise EntryError("it does not begin as a log entry of format 1")
     if len(entry) != smallest + n_packed:
@@ -135,7 +140,7 @@ def decode(entry: bytes) -> Entry:
         raise
     except Exception as error:  # whatever a forged body makes the decoders raise
         raise EntryError(f"its body cannot be read: {error}") from error
-    return Entry(chain, first, n_rows, columns, data)
+    return Entry(run_id, chain, first, n_rows, columns, data)
 
 
 @lru_cache(maxsize=64)

@@ -136,9 +136,7 @@ def generator_to_json(generator: np.random.Generator) -> dict[str, str]:
 def generator_from_json(document: Mapping[str, str]) -> np.random.Generator:
     """Return the Generator that `generator_to_json` described."""
     state = plain.loads(document["state"])
-    bit_generator = _bit_generator(
-        state["bit_generator"], plain.loads(document["seed_sequence"])
-    )
+    bit_generator = _bit_generator(state["bit_generator"], plain.loads(document["seed_sequence"]))
     bit_generator.state = state
     return np.random.Generator(bit_generator)
 

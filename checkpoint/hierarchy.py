@@ -85,14 +85,15 @@ def create(store: Store, manifest: Manifest, contents: Contents) -> None:
     keys = _all_keys(manifest, contents)
     spec = manifest.draw_idx_spec()
     keys |= {spec.chunk_key(chain): spec.encode([0]) for chain in range(manifest.chains)}
-    keys |= _scalar(manifest, "sampling_time", 0.0)
-    keys |= _scalar(manifest, "sampling_start_time", time.time())
+    keys |= _clocks(manifest)
     _put_with_root_last(store, manifest, keys)
 
 
 def extend(store: Store, manifest: Manifest, contents: Contents) -> None:
     """Make room for more draws. Chunks stay as they are."""
-    _put_with_root_last(store, manifest, _all_keys(manifest, contents))
+    keys = _all_keys(manifest, contents)
+    keys |= {key: value for key, value in _clocks(manifest).items() if _is_metadata(key)}
+    _put_with_root_last(store, manifest, keys)
 
 
 def read_manifest(store: Store) -> Manifest | None:
@@ -153,6 +154,8 @@ def read_array(store: Store, manifest: Manifest, path: str) -> np.ndarray[Any, A
         zarr_format=manifest.zarr_format,
         compressor=manifest.codec,
     )
+    if 0 in spec.shape:
+        return np.empty(spec.shape, dtype=object if is_text else dtype)
     values = spec.read_chunk(store, *(0 for _ in chunk))
     return values[tuple(slice(0, n) for n in spec.shape)]
 
@@ -224,7 +227,8 @@ def _column_arrays(manifest: Manifest, contents: Contents, warmup: bool) -> dict
     coords: dict[str, dict[str, Any]] = {}
     for column in manifest.columns:
         group, _, name = column.path.partition("/")
-        dims, attributes = (), {}
+        dims: tuple[str, ...] = ()
+        attributes: dict[str, str] = {}
         if group in (layout.POSTERIOR, layout.UNCONSTRAINED):
             dims = _dims_of(name, column.shape, contents)
             free = group == layout.UNCONSTRAINED or name in contents.free
@@ -235,9 +239,21 @@ def _column_arrays(manifest: Manifest, contents: Contents, warmup: bool) -> dict
             of_group = coords.setdefault(layout.group_of_phase(group, warmup), {})
             for dim, size in zip(spec.dimension_names[2:], column.shape, strict=True):
                 of_group.setdefault(dim, _coord(dim, size, contents))
-    n_draws = manifest.tune if warmup else manifest.draws
+    n_draws, size = (
+        (manifest.tune, manifest.warmup_chunk) if warmup else (manifest.draws, manifest.chunk)
+    )
     for group, of_group in coords.items():
-        of_group |= {"chain": np.arange(manifest.chains), "draw": np.arange(n_draws)}
+        # Chunked as the draws are: extending a run leaves the chunks that a reader may need.
+        _, draws = whole_array(
+            f"{group}/draw",
+            np.arange(n_draws),
+            ("draw",),
+            manifest.zarr_format,
+            manifest.codec,
+            chunk_shape=(size,),
+        )
+        keys |= draws
+        of_group["chain"] = np.arange(manifest.chains)
         for dim, values in of_group.items():
             keys |= _array(manifest, f"{group}/{dim}", values, (dim,))
     return keys
@@ -269,10 +285,15 @@ def _state_group(manifest: Manifest, contents: Contents) -> dict[str, bytes]:
         name = path.rsplit("/", 1)[-1]
         keys |= _array(manifest, path, values, [f"{name}_dim_{i}" for i in range(values.ndim)])
     # The commit log hides below an array node, where zarr lists no members.
-    spec, documents = whole_array(
+    _, documents = whole_array(
         layout.LOG, np.zeros(0, "u1"), ("byte",), manifest.zarr_format, manifest.codec
     )
     return keys | documents
+
+
+def _clocks(manifest: Manifest) -> dict[str, bytes]:
+    keys = _scalar(manifest, "sampling_time", 0.0)
+    return keys | _scalar(manifest, "sampling_start_time", time.time())
 
 
 def _scalar(manifest: Manifest, name: str, value: float | int) -> dict[str, bytes]:

@@ -293,8 +293,10 @@ class Run:
     def _coords_and_dims(
         self, group: str, data: Mapping[str, Any]
     ) -> tuple[dict[str, Any], dict[str, list[str]]]:
-        dims = {name: [d for d in self._dims(f"{group}/{name}") if d not in ("chain", "draw")]
-                for name in data}
+        dims = {
+            name: [d for d in self._dims(f"{group}/{name}") if d not in ("chain", "draw")]
+            for name in data
+        }
         coords = {}
         for dim in {dim for names in dims.values() for dim in names}:
             values = hierarchy.read_array(self._store, self._manifest, f"{group}/{dim}")

@@ -83,4 +83,4 @@ def log_entry(chain: int, first_draw_idx: int) -> str:
 
 def start_of_log_entry(name: str) -> int | None:
     """Return the first draw of the entry of that name, or None if it names no entry."""
-    return int(name) if len(name) == 12 and name.isdigit() else None
+    return int(name) if len(name) == 12 and name.isascii() and name.isdigit() else None

@@ -4,14 +4,14 @@ import os
 import platform
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from functools import cached_property
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-
 from checkpoint import layout
-from checkpoint.arrays import ArraySpec, Compressor
+from checkpoint.arrays import ArraySpec, Compressor, default_compressor
 from checkpoint.errors import DamagedStoreError, FormatVersionError
 from checkpoint.rows import Column
 
@@ -26,6 +26,8 @@ class Manifest:
 
     Attributes
     ----------
+    run_id : int
+        Drawn when the run was created; its log entries carry it.
     zarr_format : int
     chains, tune, draws : int
     warmup_chunk, chunk : int
@@ -48,7 +50,7 @@ class Manifest:
         The seed the run began with, for people; what counts is `rngs`.
     rngs : tuple of dict
         The generator of each chain before its first draw.
-    start_logp : tuple of float
+    start_logp : tuple of str
         Log-probability at the start of each chain; empty where a stat has it.
     sequential : bool
         Which of PyMC's ways to start a chain the run began with.
@@ -56,6 +58,7 @@ class Manifest:
         Whether the model was compiled with fastmath.
     """
 
+    run_id: int
     zarr_format: int
     chains: int
     tune: int
@@ -72,7 +75,7 @@ class Manifest:
     environment: Mapping[str, str]
     seed: str
     rngs: tuple[Mapping[str, str], ...]
-    start_logp: tuple[float, ...]
+    start_logp: tuple[str, ...]
     sequential: bool
     fastmath: bool
 
@@ -86,9 +89,7 @@ class Manifest:
 
     @cached_property
     def codec(self) -> Compressor:
-        if self.compressor is None:
-            return Compressor(None)
-        return Compressor.from_document(self.compressor)
+        return Compressor.from_json(self.compressor)
 
     def is_warmup(self, draw_idx: int) -> bool:
         """Return whether a draw, counted with warm-up, belongs to it."""
@@ -121,7 +122,7 @@ class Manifest:
             path=path,
             dtype=column.dtype,
             shape=(self.chains, n_draws, *column.shape),
-            chunk_shape=(1, size, *column.shape),
+            chunk_shape=(1, size, *(max(1, n) for n in column.shape)),
             dimension_names=("chain", "chunk" if column.per_commit else "draw", *dims),
             zarr_format=self.zarr_format,
             compressor=self.codec,
@@ -137,7 +138,7 @@ class Manifest:
             chunk_shape=(1,),
             dimension_names=("chain",),
             zarr_format=self.zarr_format,
-            compressor=Compressor(None),
+            compressor=default_compressor(),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -162,7 +163,9 @@ class Manifest:
                 "Update with: pip install --upgrade pymc-checkpoint"
             )
         values = {name: document[name] for name in cls.__dataclass_fields__ if name in document}
-        missing = sorted(set(cls.__dataclass_fields__) - set(values))
+        # Fields with a default came later than some stores.
+        required = {f.name for f in fields(cls) if f.default is MISSING}
+        missing = sorted(required - set(values))
         if missing:
             raise DamagedStoreError(
                 f"{store}: its manifest lacks {', '.join(missing)}. Restore the metadata of the "
@@ -211,8 +214,8 @@ def environment_changes(before: Mapping[str, str], now: Mapping[str, str]) -> li
 
 def _processor_features() -> str:
     try:
-        from numpy._core._multiarray_umath import __cpu_features__ as features
-    except ImportError:
+        features = import_module("numpy._core._multiarray_umath").__cpu_features__
+    except (ImportError, AttributeError):
         return "unknown"
     return " ".join(sorted(name for name, present in features.items() if present))
 
@@ -223,5 +226,3 @@ def _blas_threads() -> str:
     counts = {f"{pool['user_api']} {pool['num_threads']}" for pool in threadpool_info()}
     pinned = [f"{k}={v}" for k, v in sorted(os.environ.items()) if k.endswith("_NUM_THREADS")]
     return " ".join([*sorted(counts), *pinned])
-
-

@@ -110,7 +110,7 @@ def _from_json(value: Any, classes: Mapping[str, type]) -> Any:
         array[:] = [_from_json(item, classes) for item in items]
         return array.reshape(shape)
     if kind == "$exception":
-        return _rebuild_exception(*content, classes)
+        return _rebuild_exception(content[0], content[1], classes)
     if kind == "$enum":
         name, member = content
         return classes[name][member] if name in classes else member  # type: ignore[index]

@@ -77,7 +77,13 @@ class Recorder:
             by_step.setdefault(step_idx, []).append((name, path))
         # Stats become tuples at once: dicts that wait for a commit would burden the collector.
         self._stats: list[_StatsOfStep] = [
-            (step_idx, [name for name, _ in items], [0] * len(items), [path for _, path in items], [])
+            (
+                step_idx,
+                [name for name, _ in items],
+                [0] * len(items),
+                [path for _, path in items],
+                [],
+            )
             for step_idx, items in by_step.items()
         ]
         self.attach()
@@ -164,5 +170,3 @@ def point_path(name: str, recorded: Sequence[str]) -> str:
 def stat_path(step_idx: int, name: str) -> str:
     """Return the column of a stat."""
     return f"{layout.SAMPLE_STATS}/sampler_{step_idx}__{name}"
-
-

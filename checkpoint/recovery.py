@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-
 from checkpoint import layout
 from checkpoint.commit_log import Entry, EntryError, decode
 from checkpoint.errors import DamagedStoreError
@@ -135,7 +134,7 @@ class ChainRecord:
         spec = self.manifest.spec(column, warmup)
         index = (self.chain, chunk_idx, *(0 for _ in column.shape))
         chunk: Values = spec.read_chunk(self.store, *index)[0]
-        return chunk
+        return chunk[(slice(None), *(slice(0, n) for n in column.shape))]
 
 
 def recover(store: Store, manifest: Manifest, chain: int) -> ChainRecord:
@@ -158,7 +157,14 @@ def recover(store: Store, manifest: Manifest, chain: int) -> ChainRecord:
 
 def read_draw_idx(store: Store, manifest: Manifest, chain: int) -> int:
     """Return the number of sealed draws of a chain, warm-up included."""
-    return int(manifest.draw_idx_spec().read_chunk(store, chain)[0])
+    spec = manifest.draw_idx_spec()
+    n_sealed = int(spec.read_chunk(store, chain)[0])
+    if not 0 <= n_sealed <= manifest.total:
+        raise DamagedStoreError(
+            f"{store.name}: {spec.chunk_key(chain)} counts {n_sealed} sealed draws; expected 0 to "
+            f"{manifest.total}. Restore that file from a copy."
+        )
+    return n_sealed
 
 
 def _look(store: Store, manifest: Manifest, chain: int) -> ChainRecord:
@@ -198,6 +204,8 @@ def _read_entry(store: Store, manifest: Manifest, chain: int, start: int) -> Ent
     if data is None:
         raise EntryError("it is missing")
     entry = decode(data)
+    if entry.run_id != manifest.run_id:
+        raise EntryError("it is of another run")
     if (entry.chain, entry.first_draw_idx) != (chain, start):
         raise EntryError(f"it is of chain {entry.chain}, draw {entry.first_draw_idx}")
     if entry.n_rows < 1 or entry.columns != manifest.columns:
@@ -218,5 +226,3 @@ def _last_readable_stop(
             except EntryError:
                 continue
     return stop
-
-

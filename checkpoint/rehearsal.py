@@ -6,7 +6,7 @@ repeated from the state before it: whatever changed in model, libraries or machi
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -101,7 +101,7 @@ def replay_last_draw(task: "ChainTask", record: ChainRecord) -> None:
         f"{task.store.name}: draw {draw_idx} of chain {task.chain}, repeated from the recorded "
         f"state before it, came out different in {_list(differing)}. The model's code, or data "
         "that it reads by itself, is not what the run began with. Nothing was changed. "
-        'Restore them, or begin a new run in another path.',
+        "Restore them, or begin a new run in another path.",
         [f"draw {draw_idx} of chain {task.chain}: {name}" for name in differing],
     )
 

@@ -109,7 +109,9 @@ class RowBuffer:
     def slices(self, start: int, stop: int) -> dict[str, Values]:
         """Return views of the rows from `start` to `stop`, counted within the buffer."""
         return {
-            column.path: self.data[column.path][slice(0, 1) if column.per_commit else slice(start, stop)]
+            column.path: self.data[column.path][
+                slice(0, 1) if column.per_commit else slice(start, stop)
+            ]
             for column in self.columns
         }
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-
 from checkpoint import hierarchy
 from checkpoint._pymc.progress import Progress, announce
 from checkpoint._pymc.results import as_draw, package, stats_columns, trace_of
@@ -238,7 +237,7 @@ def _check_store_options(store: Store, manifest: Manifest, options: Options) -> 
         if not fits:
             asked.append(("draws_per_chunk", manifest.chunk, options.draws_per_chunk))
     if options.compressor is not UNSET:
-        now = (options.codec.document_v3(1) or [None])[0]
+        now = options.codec.to_json()
         asked.append(("compressor", manifest.compressor, now))
     found = [
         f"{name}: recorded as {before}, now {now}" for name, before, now in asked if before != now
@@ -317,7 +316,7 @@ def _drive(
         if callback is not None:
             callback(chain, n_rows, point, stats)
 
-    with _as_stop(interrupts):
+    with _StopInstead(interrupts):
         if in_workers:
             settings = WorkerSettings(
                 preparation.mp_ctx,
@@ -355,7 +354,7 @@ class _InProcess:
             self._listen(chain, n_rows, point, stats)
 
 
-class _as_stop:
+class _StopInstead:
     """Take a KeyboardInterrupt from a callback as a request to stop, as `pm.sample` does."""
 
     def __init__(self, interrupts: Interrupts) -> None:
@@ -429,5 +428,3 @@ def _announce(run: ActiveRun, records: list[ChainRecord], options: Options) -> N
     else:
         kind = f"Sequential sampling ({n} chains in 1 job)"
     announce(kind, preparation.step)
-
-

@@ -4,6 +4,7 @@
 The checks hold a store's run against the model and the settings of the call.
 """
 
+import secrets
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from checkpoint import hierarchy
+from checkpoint import hierarchy, layout
 from checkpoint._pymc import model as pymc_model
 from checkpoint._pymc.results import stats_columns
 from checkpoint._pymc.setup import Arguments, Preparation
@@ -26,9 +27,9 @@ from checkpoint._pymc.steps import (
     step_name,
 )
 from checkpoint.adapters import AdapterSchema, check_declared, describe, make_adapter
-from checkpoint.generators import generator_from_json, generator_to_json
 from checkpoint.arrays import Compressor
 from checkpoint.errors import ChainError, CheckpointError, DifferentRunError, ExactnessWarning
+from checkpoint.generators import generator_from_json, generator_to_json
 from checkpoint.manifest import Manifest, differences, environment, environment_changes
 from checkpoint.recording import point_path, stat_path, variable_path
 from checkpoint.recovery import ChainRecord
@@ -95,13 +96,14 @@ def describe_run(
     logps = [] if has_stat else pymc_model.start_logp(preparation)
     codec = store_settings.compressor
     manifest = Manifest(
+        run_id=secrets.randbits(53),  # whole in any JSON parser
         zarr_format=store_settings.zarr_format,
         chains=preparation.chains,
         tune=preparation.tune,
         draws=arguments.draws,
         warmup_chunk=warmup_chunk,
         chunk=chunk,
-        compressor=(codec.document_v3(1) or [None])[0],
+        compressor=codec.to_json(),
         columns=columns,
         schemas=tuple(schema.to_json() for schema in schemas),
         point_paths=points,
@@ -111,7 +113,7 @@ def describe_run(
         environment=environment(),
         seed=seed_text(arguments.random_seed),
         rngs=tuple(generator_to_json(rng) for rng in preparation.rngs),
-        start_logp=tuple(logps),
+        start_logp=tuple(map(repr, logps)),
         sequential=_is_sequential(preparation),
         fastmath=fastmath,
     )
@@ -167,7 +169,7 @@ def read_start(
 ) -> tuple[list[dict[str, np.ndarray[Any, Any]]], list[np.random.Generator]]:
     """Return initial points and generators of all chains."""
     stacked = {
-        name: hierarchy.read_array(store, manifest, f"{hierarchy.layout.INITIAL_POINT}/{name}")
+        name: hierarchy.read_array(store, manifest, f"{layout.INITIAL_POINT}/{name}")
         for name in manifest.point_paths
     }
     points = [
@@ -307,7 +309,7 @@ def _logps(
     """Return (chain, recorded, now): at the last draw where a stat has it, else at the start."""
     if manifest.start_logp:
         return [
-            (chain, recorded, now)
+            (chain, float(recorded), now)
             for chain, (recorded, now) in enumerate(
                 zip(manifest.start_logp, pymc_model.start_logp(preparation), strict=True)
             )
@@ -385,9 +387,7 @@ def _chunks(
     return max(1, min(draws_per_chunk, tune)), min(draws_per_chunk, draws)
 
 
-def _contents(
-    preparation: Preparation, schemas: Sequence[AdapterSchema]
-) -> hierarchy.Contents:
+def _contents(preparation: Preparation, schemas: Sequence[AdapterSchema]) -> hierarchy.Contents:
     coords, dims = pymc_model.coords_and_dims(preparation.model)
     points = preparation.initial_points
     constants: dict[str, Any] = {}

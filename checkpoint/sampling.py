@@ -40,7 +40,7 @@ def sample(
     idata_kwargs: Mapping[str, Any] | None = None,
     callback: Callable[..., Any] | None = None,
     mp_ctx: Any = None,
-    blas_cores: int | None | Literal["auto"] = "auto",
+    blas_cores: int | Literal["auto"] | None = "auto",
     model: Any = None,
     backend: str | None = None,
     compile_kwargs: Mapping[str, Any] | None = None,
@@ -87,8 +87,8 @@ return_inferencedata, idata_kwargs, mp_ctx, blas_cores, model, backend
         Whether a run in the store may, must or must not be there.
     commit_interval : float
         Seconds between commits: at most so much work is lost, whatever dies. A slower draw is
-        committed as soon as it exists. Where commits would take more than 1 % of the time they
-        become rarer; 0 commits every draw.
+        committed as soon as it exists. An interval below a second is stretched, up to a second,
+        where commits would take more than 1 % of the time; 0 commits every draw.
     draws_per_chunk : int, optional
         Draws in a chunk of the arrays. The default makes the rows of a chunk take 16 MiB.
     compressor : numcodecs or zarr codec, or None, optional

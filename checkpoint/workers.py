@@ -144,7 +144,9 @@ class _Pool:
             self._after_death(worker)
             return
         except pickle.UnpicklingError as error:
-            raise ChainError(f"Chain {worker.chain} sent what cannot be read.", worker.chain) from error
+            raise ChainError(
+                f"Chain {worker.chain} sent what cannot be read.", worker.chain
+            ) from error
         if kind == "at":
             n_rows, point, stats = content
             self.listener(worker.chain, n_rows, point, stats)

@@ -17,7 +17,10 @@ from checkpoint.stores import KeyTakenError, Store
 __all__ = ["ChainWriter"]
 
 _MAX_COST = 0.01
-"""Share of the time that commits may take; they become rarer where they would take more."""
+"""Share of the time that commits may take; they become rarer where they would take more ..."""
+
+_MAX_STRETCH = 1.0
+"""... but never rarer than this many seconds for it: what can be lost stays bounded."""
 
 
 class ChainWriter:
@@ -107,7 +110,10 @@ class ChainWriter:
         self.settle()
         first = self.buffer.first_draw_idx + start
         rows = self.buffer.slices(start, stop)
-        entry = commit_log.encode(self.chain, first, stop - start, self._manifest.columns, rows)
+        manifest = self._manifest
+        entry = commit_log.encode(
+            manifest.run_id, self.chain, first, stop - start, manifest.columns, rows
+        )
         key = layout.log_entry(self.chain, first)
         try:
             self._store.create(key, entry)
@@ -130,6 +136,9 @@ class ChainWriter:
         if self.n_rows == self._n_sealed:
             return
         began = time.monotonic()
+        if self._n_sealed > self.buffer.first_draw_idx:
+            # The chunk was sealed in part: what it holds per commit is about to be replaced.
+            self.commit()
         self.settle()
         seal(self._store, self._manifest, self.chain, self.buffer)
         self._n_sealed = self.n_rows
@@ -146,7 +155,7 @@ class ChainWriter:
         self._last_commit = began  # what is drawn from here on can be lost
         if self._interval > 0 and may_stretch:
             cost = time.monotonic() - began
-            self._pause = max(self._interval, cost / _MAX_COST)
+            self._pause = max(self._interval, min(cost / _MAX_COST, _MAX_STRETCH))
 
     def _set_aside_damage(self, record: ChainRecord) -> None:
         """Free the names of entries that cannot be read; their bytes are kept for inspection."""

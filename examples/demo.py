@@ -1,6 +1,6 @@
 """Kill a run with SIGKILL, resume it, and compare it with one that was left alone.
 
-    python examples/demo.py [folder]
+python examples/demo.py [folder]
 """
 
 import mmap

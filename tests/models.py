@@ -16,8 +16,13 @@ def eight_schools() -> pm.Model:
         tau = pm.HalfCauchy("tau", 5)
         standard = pm.Normal("standard", dims="school")
         theta = pm.Deterministic("theta", mu + tau * standard, dims="school")
-        pm.Normal("effect", theta, pm.Data("error", errors, dims="school"), observed=effects,
-                  dims="school")
+        pm.Normal(
+            "effect",
+            theta,
+            pm.Data("error", errors, dims="school"),
+            observed=effects,
+            dims="school",
+        )
     return model
 
 

@@ -9,13 +9,13 @@ import numpy as np
 import pymc as pm
 import pytest
 import zarr
-
-import checkpoint
-from checkpoint import errors
 from compare import unequal
 from conftest import SMALL, is_root
 from models import eight_schools, normals, positive
 from test_resume_is_exact import StopAfter
+
+import checkpoint
+from checkpoint import errors
 
 ARGUMENTS = {"draws": 20, "tune": 20, "chains": 2, "cores": 1, "random_seed": 3, **SMALL}
 
@@ -269,7 +269,9 @@ def test_a_step_that_raises_loses_nothing(cores, store, tmp_path, monkeypatch):
     def run(path):
         with normals():
             return checkpoint.sample(
-                path, step=Failing(blocked=True), discard_tuned_samples=False,
+                path,
+                step=Failing(blocked=True),
+                discard_tuned_samples=False,
                 **{**ARGUMENTS, "cores": cores},
             )
 

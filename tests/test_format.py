@@ -35,7 +35,7 @@ import checkpoint
 _CRC32C_TABLE = list(range(256))
 for _ in range(8):
     _CRC32C_TABLE = [n >> 1 ^ 0x82F63B78 * (n & 1) for n in _CRC32C_TABLE]
-_HEADER = struct.Struct("<8sHHIQQIQQ")
+_HEADER = struct.Struct("<8sHHIQQQIQQ")
 
 
 class RejectedError(Exception):
@@ -140,14 +140,14 @@ class Reader:
 
     def entry(self, data: bytes, chain: int, first: int) -> tuple[int, dict[str, Any]]:
         """Return the number of rows of a log entry, and its rows by column (section 9)."""
-        if len(data) < 56 or len(data) != 56 + struct.unpack_from("<Q", data, 44)[0]:
+        if len(data) < 64 or len(data) != 64 + struct.unpack_from("<Q", data, 52)[0]:
             raise RejectedError("length")
         if zlib.crc32(data[:-4]) != struct.unpack("<I", data[-4:])[0]:
             raise RejectedError("checksum")
         *start, n, n_list, n_body, _ = _HEADER.unpack_from(data)
-        if start[:2] != [b"PMCKLOG\x01", 1] or start[3:] != [chain, first] or n < 1:
+        if start[:2] != [b"PMCKLOG\x01", 1] or start[3:] != [chain, self.run["run_id"], first] or n < 1:
             raise RejectedError("header")
-        body = decompress(data[52:-4])
+        body = decompress(data[60:-4])
         if len(body) != n_body or json.loads(body[:n_list]) != self.run["columns"]:
             raise RejectedError("body")
         rows, at = {}, n_list
@@ -202,7 +202,7 @@ def _generator(reader: Reader, item: dict[str, Any], at: str, chain: int, row: i
         "state": {"state": high * 2**64 + low, "inc": inc_high * 2**64 + inc_low},
         "has_uint32": has_uint32,
         "uinteger": uinteger,
-        "entropy": item["entropy"],
+        "entropy": json.loads(item["entropy"]),
         "spawn_key": tuple(spawn_key),
         "pool_size": item["pool_size"],
         "n_children_spawned": n_children,
@@ -242,7 +242,7 @@ def _plain_object(value: dict[str, Any]) -> Any:
         dtype, shape, data = content
         return np.frombuffer(base64.b64decode(data), dtype).reshape(shape)
     if kind == "$dict":
-        return {key: item for key, item in content}  # noqa: C416  # pairs are lists
+        return dict(content)
     assert not kind.startswith("$"), f"no state of the tests has a {kind}"
     return value
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-import checkpoint
 from compare import unequal
 from conftest import SMALL
 from models import coal_disasters, eight_schools, normals
+
+import checkpoint
 
 ARGUMENTS = {
     "draws": 900,
@@ -156,7 +156,7 @@ def test_a_killed_worker_is_restarted_and_the_result_is_exact(store, tmp_path):
 
 
 def test_at_most_one_commit_interval_is_lost(store):
-    interval = 0.4
+    interval = 1.0
     seen = []
 
     def look(trace, draw):
@@ -164,7 +164,7 @@ def test_at_most_one_commit_interval_is_lost(store):
             seen.append((time.monotonic(), draw.draw_idx + 1, recorded(store)))
 
     with eight_schools():
-        arguments = {**ARGUMENTS, "chains": 1, "draws": 3000}
+        arguments = {**ARGUMENTS, "chains": 1, "draws": 4000}
         checkpoint.sample(store, cores=1, commit_interval=interval, callback=look, **arguments)
     times, drawn, committed = (np.array(values) for values in zip(*seen, strict=True))
     slowest = np.diff(times).max()

@@ -10,8 +10,6 @@ import numpy as np
 import pymc as pm
 import pytensor
 import pytest
-
-import checkpoint
 from compare import unequal
 from conftest import SMALL
 from models import (
@@ -24,6 +22,8 @@ from models import (
     normals,
     positive,
 )
+
+import checkpoint
 
 DRAWS, TUNE = 40, 60
 
@@ -106,8 +106,9 @@ CASES = {
     "Metropolis": Case(normals, tune=250, step=lambda: pm.Metropolis()),
     "Metropolis of counts": Case(counts, step=lambda: pm.Metropolis()),
     **{
-        f"Metropolis, {name}": Case(counts if name == "PoissonProposal" else normals,
-                                    step=proposal(name))
+        f"Metropolis, {name}": Case(
+            counts if name == "PoissonProposal" else normals, step=proposal(name)
+        )
         for name in (
             "NormalProposal",
             "UniformProposal",
@@ -117,7 +118,9 @@ CASES = {
             "MultivariateNormalProposal",
         )
     },
-    "BinaryMetropolis": Case(binary, step=lambda: pm.BinaryMetropolis(pm.modelcontext(None).free_RVs)),
+    "BinaryMetropolis": Case(
+        binary, step=lambda: pm.BinaryMetropolis(pm.modelcontext(None).free_RVs)
+    ),
     "BinaryGibbsMetropolis": Case(binary),
     "CategoricalGibbsMetropolis": Case(categorical),
     "CategoricalGibbsMetropolis, proportional": Case(
@@ -131,9 +134,7 @@ CASES = {
         normals, chains=4, step=lambda: pm.DEMetropolis(tune="lambda"), tune=120
     ),
     "DEMetropolisZ": Case(normals, tune=120, step=lambda: pm.DEMetropolisZ()),
-    "DEMetropolisZ, lambda": Case(
-        normals, tune=120, step=lambda: pm.DEMetropolisZ(tune="lambda")
-    ),
+    "DEMetropolisZ, lambda": Case(normals, tune=120, step=lambda: pm.DEMetropolisZ(tune="lambda")),
     "Slice": Case(normals, step=lambda: pm.Slice()),
     "compound": Case(coal_disasters),
     "compound of four": Case(

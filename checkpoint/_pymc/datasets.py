@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import Any
 
 import pymc as pm
@@ -17,10 +18,7 @@ def make_dataset(
     sample_dims: Sequence[str] | None = None,
 ) -> Any:
     """Return a dataset as PyMC makes it of samples, or of data if `sample_dims` is empty."""
-    try:
-        from arviz_base import dict_to_dataset
-    except ImportError:  # PyMC 5
-        from arviz import dict_to_dataset
+    dict_to_dataset = _dict_to_dataset()
     known = inspect.signature(dict_to_dataset).parameters
     if "inference_library" in known:
         extra: dict[str, Any] = {"inference_library": pm}
@@ -33,6 +31,13 @@ def make_dataset(
     return dict_to_dataset(
         dict(data), coords=dict(coords), dims=dict(dims), attrs=dict(attrs or {}), **extra
     )
+
+
+def _dict_to_dataset() -> Any:
+    try:
+        return import_module("arviz_base").dict_to_dataset
+    except ImportError:  # PyMC 5
+        return import_module("arviz").dict_to_dataset
 
 
 def make_tree(groups: Mapping[str, Any]) -> Any:

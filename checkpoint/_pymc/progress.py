@@ -53,7 +53,7 @@ class Progress:
         # The manager counts calls when the bars are combined: tell it of all but one draw.
         manager.completed_draws += step - (0 if is_last else 1)
         backend = manager._backend
-        manager._backend = _Stride(backend, step)  # type: ignore[assignment]
+        manager._backend = _Stride(backend, step)
         try:
             manager.update(
                 chain_idx=chain,

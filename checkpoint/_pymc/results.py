@@ -41,7 +41,7 @@ def stats_columns(step: Any) -> list[tuple[int, str, str]]:
 
 def log_warnings_of(stats: Sequence[Mapping[str, Any]]) -> None:
     """Log the warnings of a draw, as PyMC's drivers do."""
-    log_warning_stats(stats)  # type: ignore[arg-type]
+    log_warning_stats(stats)
 
 
 def as_draw(chain: int, is_last: bool, draw_idx: int, tuning: bool, stats: Any, point: Any) -> Any:
@@ -123,7 +123,9 @@ def package(
 def warn_about_arguments(discard_tuned_samples: bool, return_inferencedata: bool) -> None:
     """Warn as `pm.sample` of this version does."""
     source = inspect.getsource(mcmc.sample)
-    if not return_inferencedata and re.search(r"`return_inferencedata=False` is deprecated", source):
+    if not return_inferencedata and re.search(
+        r"`return_inferencedata=False` is deprecated", source
+    ):
         warnings.warn(
             "`return_inferencedata=False` is deprecated and will be removed in a future "
             "release. Use the default `return_inferencedata=True` and work with the "

@@ -16,7 +16,7 @@ import numpy as np
 import pymc as pm
 from pymc.stats.convergence import SamplerWarning, WarningType
 from pymc.step_methods.arraystep import PopulationArrayStepShared
-from pymc.step_methods.compound import BlockedStep, CompoundStep
+from pymc.step_methods.compound import CompoundStep
 from pymc.step_methods.hmc import quadpotential
 from pymc.step_methods.hmc.base_hmc import BaseHMC, DivergenceInfo
 from pymc.step_methods.hmc.integration import CpuLeapfrogIntegrator, IntegrationError, State
@@ -30,8 +30,8 @@ from checkpoint.errors import ExactnessWarning
 from checkpoint.generators import generator_from_json, generator_to_json
 
 __all__ = [
-    "Step",
     "StateItem",
+    "Step",
     "compile_again",
     "copy_generator",
     "copy_step",
@@ -331,6 +331,3 @@ def relink_potential(step: Any, potential: Any) -> None:
     """Give a NUTS step method another potential."""
     step.potential = potential
     step.integrator = CpuLeapfrogIntegrator(potential, step._logp_dlogp_func)
-
-
-assert issubclass(CompoundStep, WithSamplingState) and issubclass(BlockedStep, WithSamplingState)

@@ -14,14 +14,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 from checkpoint import plain
+from checkpoint.arrays import TEXT
+from checkpoint.errors import UnsupportedStepError
 from checkpoint.generators import (
     WordReader,
     generator_from_words,
     generator_words,
     words_of_raw,
 )
-from checkpoint.arrays import TEXT
-from checkpoint.errors import UnsupportedStepError
 from checkpoint.rows import Column, RowSource, Values
 
 __all__ = [
@@ -224,7 +224,9 @@ class Tail(list[Any]):
 
 @dataclass(frozen=True)
 class GrowingField(Field):
-    """A list that a draw appends at most one item to; rows hold the item and the length.
+    """A list that each draw, once it has begun, appends one item to.
+
+    Rows hold the item and the length.
 
     The list at a draw is the last `length` items up to it, so a list that loses items at its
     front is covered as well.
@@ -243,6 +245,20 @@ class GrowingField(Field):
     @property
     def columns(self) -> tuple[Column, ...]:
         return (self.column("length", "<i8"), self.column("last", self.dtype, self.shape))
+
+    def taker(self) -> Callable[[Any], Any]:
+        before: tuple[int, Any] = (0, None)
+
+        def take(step: Any) -> Any:
+            nonlocal before
+            taken = self.take(step)
+            length, last = taken
+            if length and length == before[0] and last is before[1]:
+                raise self._changed("a list that a draw did not append to")
+            before = taken
+            return taken
+
+        return take
 
     def take(self, step: Any) -> Any:
         items = self.get(step)
@@ -283,13 +299,13 @@ class GrowingField(Field):
 class GeneratorField(Field):
     """A numpy Generator with its seed sequence.
 
-    `entropy` and `pool_size` are the same in all chains of a run. The columns are the words of
+    `entropy` (as text, for its many digits) and `pool_size` are the same in all chains of a run. The columns are the words of
     the bit generator, and the number of children spawned with the spawn key behind it.
     """
 
     kind = "generator"
     bit_generator: str
-    entropy: Any
+    entropy: str
     pool_size: int
     n_spawn_key: int
 
@@ -337,7 +353,7 @@ class GeneratorField(Field):
         state, seeds = (rows.value(prefix + column.path, draw_idx) for column in self.columns)
         n_children, *spawn_key = (int(word) for word in seeds)
         seed_sequence = {
-            "entropy": self.entropy,
+            "entropy": plain.loads(self.entropy),
             "spawn_key": tuple(spawn_key),
             "pool_size": self.pool_size,
             "n_children_spawned": n_children,
@@ -433,5 +449,7 @@ _KINDS: dict[str, type[Field]] = {
 
 def field_from_json(document: dict[str, Any]) -> Field:
     """Return the field that `Field.to_json` described."""
-    values = {key: tuple(v) if key == "shape" else v for key, v in document.items()}
-    return _KINDS[values.pop("kind")](**values)
+    values: dict[str, Any] = {k: tuple(v) if k == "shape" else v for k, v in document.items()}
+    cls: Any = _KINDS[values.pop("kind")]
+    field: Field = cls(**values)
+    return field

@@ -119,7 +119,7 @@ def _generator_field(path: str, generator: np.random.Generator) -> GeneratorFiel
     return GeneratorField(
         path,
         type(generator.bit_generator).__name__,
-        entropy,
+        plain.dumps(entropy),
         int(seed_seq.pool_size),
         len(seed_seq.spawn_key),
     )

@@ -55,13 +55,13 @@ class StepAdapter(Adapter):
     def settle(self, start: int, stop: int) -> None:
         if start == stop:
             return
-        for field in self._arrays:
-            field.check(self._step)
+        for array in self._arrays:
+            array.check(self._step)
         # A draw that failed while it was recorded has left more behind than there are rows.
         n = stop - start
         scalars = zip(*self._taken_scalars[:n], strict=True)
-        for field, values in zip(self._scalars, scalars, strict=True):
-            self._put(field, values, start, stop)
+        for scalar, values in zip(self._scalars, scalars, strict=True):
+            self._put(scalar, values, start, stop)
         self._taken_scalars.clear()
         for field, taken in self._taken:
             self._put(field, taken[:n], start, stop)

@@ -93,12 +93,21 @@ class DirectoryStore(Store):
                 ) from None
             claim = {"host": socket.gethostname(), "pid": os.getpid(), "since": time.time()}
             (folder / ".holder").write_text(json.dumps(claim))
+            self._remove_leftovers()
         self._lock = lock
 
     def unlock(self) -> None:
         if self._lock is not None:
+            durability.remove(self.root / layout.LOG / ".holder")
             self._lock.release()
             self._lock = None
+
+    def _remove_leftovers(self) -> None:
+        """Remove temporary files of writers that died; there is no other writer now."""
+        for folder, _, names in os.walk(self.root):
+            for name in names:
+                if name.startswith(durability.TEMPORARY_PREFIX):
+                    durability.remove(Path(folder) / name)
 
     def _holder(self) -> str:
         try:
