@@ -18,7 +18,7 @@ lint: $(VENV)/ready
 	$(VENV)/bin/python -m mypy
 
 bench: $(VENV)/ready
-	$(VENV)/bin/python benchmarks/run.py
+	$(VENV)/bin/python -m pytest benchmarks -q -p no:randomly -p no:xdist --benchmark-disable-gc --benchmark-columns=median,iqr,rounds $(BENCH)
 
 clean:
 	rm -rf $(VENV)

@@ -6,17 +6,16 @@ first draw that one of them lacks, and draws that a chain has already are not re
 """
 
 from collections.abc import Sequence
-from copy import copy
 from operator import attrgetter
 from typing import Any
 
 import numpy as np
-from pymc.step_methods.compound import CompoundStep
 
 from checkpoint._pymc.results import log_warnings_of
 from checkpoint._pymc.steps import (
     copy_generator,
     copy_step,
+    copy_step_shallowly,
     flatten,
     link_population,
     start_chain,
@@ -125,11 +124,7 @@ def _copy_for_chain(task: ChainTask) -> Any:
     In one process it copies shallowly, so that chains share what their step methods change in
     place; in several each chain has its own.
     """
-    if not task.shares_state:
-        return copy_step(task.step)
-    if isinstance(task.step, CompoundStep):
-        return CompoundStep([copy(method) for method in task.step.methods])
-    return copy(task.step)
+    return copy_step_shallowly(task.step) if task.shares_state else copy_step(task.step)
 
 
 def _share_again(tasks: Sequence[ChainTask], steps: Sequence[Any]) -> None:

@@ -246,15 +246,10 @@ def refuse(store: Store, kind: str, found: Sequence[str]) -> None:
         With a line for each difference.
     """
     if found:
+        lines = "\n".join(f"  - {line}" for line in found)
         raise DifferentRunError(
-            "\n".join(
-                [
-                    f"{store.name} holds a run {kind}:",
-                    *(f"  - {line}" for line in found),
-                    "Nothing was changed. Restore what differs to continue that run, or begin a "
-                    "new one in another path.",
-                ]
-            ),
+            f"{store.name} holds a run {kind}:\n{lines}\nNothing was changed. Restore what "
+            "differs to continue that run, or begin a new one in another path.",
             found,
         )
 

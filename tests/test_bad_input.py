@@ -159,7 +159,7 @@ def test_a_newer_format_is_refused(store):
     document["attributes"]["checkpoint"]["format_version"] = 2
     path.write_text(json.dumps(document))
     for use in (checkpoint.open, sample):
-        with pytest.raises(errors.FormatVersionError, match="version 2.*reads version 1"):
+        with pytest.raises(errors.FormatVersionError, match=r"version 2.*reads version 1"):
             use(store)
 
 
@@ -343,7 +343,7 @@ def test_a_step_method_without_a_state_is_refused(store):
     class Stateless(pm.step_methods.arraystep.BlockedStep):
         name = "stateless"
 
-        def __init__(self, vars, **kwargs):
+        def __init__(self, vars, **kwargs):  # noqa: A002  # as PyMC names it
             self.vars = [pm.modelcontext(None).rvs_to_values[v] for v in vars]
 
         def step(self, point):

@@ -145,7 +145,11 @@ class Reader:
         if zlib.crc32(data[:-4]) != struct.unpack("<I", data[-4:])[0]:
             raise RejectedError("checksum")
         *start, n, n_list, n_body, _ = _HEADER.unpack_from(data)
-        if start[:2] != [b"PMCKLOG\x01", 1] or start[3:] != [chain, self.run["run_id"], first] or n < 1:
+        if (
+            start[:2] != [b"PMCKLOG\x01", 1]
+            or start[3:] != [chain, self.run["run_id"], first]
+            or n < 1
+        ):
             raise RejectedError("header")
         body = decompress(data[60:-4])
         if len(body) != n_body or json.loads(body[:n_list]) != self.run["columns"]:

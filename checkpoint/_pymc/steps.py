@@ -9,6 +9,7 @@ import io
 import pickle
 import warnings
 from collections.abc import Iterator
+from copy import copy
 from typing import Any
 
 import cloudpickle
@@ -35,6 +36,7 @@ __all__ = [
     "compile_again",
     "copy_generator",
     "copy_step",
+    "copy_step_shallowly",
     "declares_state",
     "flatten",
     "is_population",
@@ -242,6 +244,13 @@ def copy_step(step: Step) -> Step:
     shared: dict[int, Any] = {}
     data = dump_step(step, shared)
     return load_step(data, shared)
+
+
+def copy_step_shallowly(step: Step) -> Step:
+    """Copy the objects of a step method, not what they refer to."""
+    if isinstance(step, CompoundStep):
+        return CompoundStep([copy(method) for method in step.methods])
+    return copy(step)
 
 
 def dump_step(step: Step, shared: dict[int, Any]) -> bytes:

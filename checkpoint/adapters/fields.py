@@ -299,8 +299,9 @@ class GrowingField(Field):
 class GeneratorField(Field):
     """A numpy Generator with its seed sequence.
 
-    `entropy` (as text, for its many digits) and `pool_size` are the same in all chains of a run. The columns are the words of
-    the bit generator, and the number of children spawned with the spawn key behind it.
+    `entropy` (as text, for its many digits) and `pool_size` are the same in all chains of a
+    run. The columns are the words of the bit generator, and the number of children spawned with
+    the spawn key behind it.
     """
 
     kind = "generator"
