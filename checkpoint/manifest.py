@@ -223,6 +223,8 @@ def _processor_features() -> str:
 def _blas_threads() -> str:
     from threadpoolctl import threadpool_info
 
-    counts = {f"{pool['user_api']} {pool['num_threads']}" for pool in threadpool_info()}
+    # Other pools come and go with what is imported.
+    pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
+    counts = {str(pool["num_threads"]) for pool in pools}
     pinned = [f"{k}={v}" for k, v in sorted(os.environ.items()) if k.endswith("_NUM_THREADS")]
     return " ".join([*sorted(counts), *pinned])

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from checkpoint import hierarchy
+from checkpoint import hierarchy, layout
+from checkpoint._pymc.datasets import with_groups
 from checkpoint._pymc.progress import Progress, announce
 from checkpoint._pymc.results import as_draw, package, stats_columns, trace_of
 from checkpoint._pymc.setup import Arguments, Preparation, prepare, prepare_again
@@ -20,6 +21,7 @@ from checkpoint.errors import (
     RunNotFoundError,
     TooFewDrawsError,
 )
+from checkpoint.inspection import Run
 from checkpoint.interrupts import Interrupts
 from checkpoint.manifest import Manifest
 from checkpoint.population import run_population
@@ -165,7 +167,18 @@ def result(run: ActiveRun, options: Options) -> Any:
             f"{run.store.name}: sampling was stopped before any chain had a draw after warm-up. "
             "All that was drawn is recorded. Run the same command again to continue."
         ) from None
+    if options.include_transformed and options.return_inferencedata:
+        return with_groups(packaged, _unconstrained(run, options))
     return packaged
+
+
+def _unconstrained(run: ActiveRun, options: Options) -> dict[str, Any]:
+    """Return the groups that `include_transformed` adds."""
+    view = Run(run.store, run.manifest)
+    groups = {layout.UNCONSTRAINED: view.unconstrained_posterior.isel(draw=slice(run.draws))}
+    if not options.discard_tuned_samples and run.manifest.tune:
+        groups[f"{layout.WARMUP}{layout.UNCONSTRAINED}"] = view.warmup_unconstrained_posterior
+    return {name: group for name, group in groups.items() if group.data_vars}
 
 
 def _create(store: Store, options: Options, arguments: Arguments) -> ActiveRun:

@@ -12,11 +12,6 @@ SMALL = {"progressbar": False, "compute_convergence_checks": False, "quiet": Tru
 
 
 @pytest.fixture(autouse=True)
-def _doctest_folder(doctest_namespace: dict, tmp_path: Path) -> None:
-    doctest_namespace["tmp"] = tmp_path
-
-
-@pytest.fixture(autouse=True)
 def _no_seed_from_outside() -> None:
     np.random.seed(0)
 

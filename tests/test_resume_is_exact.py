@@ -184,6 +184,7 @@ def test_uninterrupted_equals_pymc(name, cores, store):
 
 
 @pytest.mark.filterwarnings("ignore:Found chain dimension to be longer than draw dimension")
+@pytest.mark.filterwarnings("ignore:More chains")
 @pytest.mark.parametrize(("name", "cores"), REPRODUCIBLE)
 def test_resumed_equals_uninterrupted(name, cores, store, tmp_path):
     case = CASES[name]

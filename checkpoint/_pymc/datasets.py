@@ -7,7 +7,7 @@ from typing import Any
 
 import pymc as pm
 
-__all__ = ["make_dataset", "make_tree"]
+__all__ = ["make_dataset", "make_tree", "with_groups"]
 
 
 def make_dataset(
@@ -31,6 +31,18 @@ def make_dataset(
     return dict_to_dataset(
         dict(data), coords=dict(coords), dims=dict(dims), attrs=dict(attrs or {}), **extra
     )
+
+
+def with_groups(tree: Any, groups: Mapping[str, Any]) -> Any:
+    """Return a result of sampling with further groups."""
+    if hasattr(tree, "children"):
+        from xarray import DataTree
+
+        for name, group in groups.items():
+            tree[name] = DataTree(group)
+    else:
+        tree.add_groups(dict(groups), warn_on_custom_groups=False)
+    return tree
 
 
 def _dict_to_dataset() -> Any:

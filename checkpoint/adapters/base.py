@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from checkpoint import layout, plain
-from checkpoint.adapters.fields import Field, field_from_json
+from checkpoint.adapters.fields import Field, field_from_json, memory_order
 from checkpoint.rows import Column, RowSource, Values
 
-__all__ = ["Adapter", "AdapterSchema"]
+__all__ = ["Adapter", "AdapterSchema", "order_of"]
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,13 @@ class AdapterSchema:
             path: None if _is_stored_as_array(value) else plain.dumps(value)
             for path, value in self.constants.items()
         }
+        arrays = [self.constants[path] for path, text in constants.items() if text is None]
         return {
             "step_idx": self.step_idx,
             "name": self.name,
             "fields": [item.to_json() for item in self.fields],
             "constants": constants,
+            "orders": [order_of(array) for array in arrays],
             "is_pickled": self.is_pickled,
         }
 
@@ -69,8 +71,13 @@ class AdapterSchema:
         """Return the schema that `to_json` described; `arrays` are its constants by path."""
         step_idx = int(document["step_idx"])
         prefix = f"{layout.STATE}/{layout.step_group(step_idx)}/"
+        orders = iter(document["orders"])
         constants = {
-            path: arrays[prefix + path.replace(".", "/")] if text is None else plain.loads(text)
+            path: np.array(
+                arrays[prefix + path.replace(".", "/")], order=memory_order(next(orders))
+            )
+            if text is None
+            else plain.loads(text)
             for path, text in document["constants"].items()
         }
         return cls(
@@ -80,6 +87,11 @@ class AdapterSchema:
             constants=constants,
             is_pickled=bool(document["is_pickled"]),
         )
+
+
+def order_of(array: np.ndarray[Any, Any]) -> str:
+    """Return the order of an array's memory."""
+    return "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
 
 
 def _is_stored_as_array(value: Any) -> bool:

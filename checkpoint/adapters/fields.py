@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from operator import attrgetter
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -35,6 +35,7 @@ __all__ = [
     "TextField",
     "VaryingField",
     "field_from_json",
+    "memory_order",
     "set_attribute",
 ]
 
@@ -127,11 +128,16 @@ class ScalarField(Field):
 
 @dataclass(frozen=True)
 class ArrayField(Field):
-    """An array of fixed shape. Its rows are copied as they are taken, not settled."""
+    """An array of fixed shape. Its rows are copied as they are taken, not settled.
+
+    `order` is that of its memory, "C" or "F": linear algebra may take another way through the
+    other, and end in other last bits.
+    """
 
     kind = "array"
     dtype: str
     shape: tuple[int, ...]
+    order: str = "C"
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -150,7 +156,13 @@ class ArrayField(Field):
         return (np.array(taken, dtype=self.dtype).reshape(len(taken), *self.shape),)
 
     def read(self, rows: RowSource, prefix: str, draw_idx: int) -> Any:
-        return np.array(rows.value(prefix + self.columns[0].path, draw_idx), dtype=self.dtype)
+        value = rows.value(prefix + self.columns[0].path, draw_idx)
+        return np.array(value, dtype=self.dtype, order=memory_order(self.order))
+
+
+def memory_order(order: str) -> Literal["C", "F"]:
+    """Return an order read from a store as numpy takes it."""
+    return "F" if order == "F" else "C"
 
 
 @dataclass(frozen=True)

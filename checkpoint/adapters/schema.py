@@ -6,7 +6,7 @@ import numpy as np
 
 from checkpoint import plain
 from checkpoint._pymc.steps import StateItem, declares_state, state_items, step_name
-from checkpoint.adapters.base import Adapter, AdapterSchema
+from checkpoint.adapters.base import Adapter, AdapterSchema, order_of
 from checkpoint.adapters.fields import (
     ArrayField,
     EstimatorField,
@@ -100,7 +100,7 @@ def _field(item: StateItem, step: str) -> Field:
     if isinstance(value, np.number):
         return ScalarField(item.path, value.dtype.str, value.dtype.name)
     if isinstance(value, np.ndarray) and value.dtype.kind in "biufc" and value.size:
-        return ArrayField(item.path, value.dtype.str, value.shape)
+        return ArrayField(item.path, value.dtype.str, value.shape, order_of(value))
     try:
         plain.dumps(value)
     except TypeError as error:
