@@ -5,7 +5,7 @@ import os
 import numpy as np
 
 from checkpoint import durability
-from checkpoint.commit_log import encode
+from checkpoint.commit_log import encode, encode_columns
 from checkpoint.rows import Column
 from checkpoint.stores import DirectoryStore
 
@@ -23,11 +23,12 @@ def bench_commit(paired, tmp_path):
     data = rows(10)
     entry = encode(1, 0, 0, 10, COLUMNS, data)
     log = os.open(tmp_path / "log", os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+    names = encode_columns(COLUMNS)
     numbers = iter(range(10**9))
 
     def commit():
         for _ in range(20):
-            store.create(f"log/{next(numbers):012d}", encode(1, 0, 0, 10, COLUMNS, data))
+            store.create(f"log/{next(numbers):012d}", encode(1, 0, 0, 10, COLUMNS, data, names))
 
     def append():
         for _ in range(20):

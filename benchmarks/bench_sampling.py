@@ -98,12 +98,14 @@ def bench_capture_and_record(name, at, benchmark, report):
         RowBuffer(manifest.columns, n, 0),
     )
     point, stats = step.step(preparation.initial_points[0])
+    stats[0]["warning"] = None  # a divergence is rare, and is kept with its whole state
     # What grows with a run are lists of the step method; they grow with their appends.
     for _ in range(at):
         step.step_adapt.update(0.8, False)
 
     def record_all():
         for _ in range(n):
+            step.step_adapt.update(0.8, False)  # as a step does after warm-up
             recorder.record(point, stats)
         recorder.settle()
         recorder.start_chunk(n)

@@ -7,10 +7,10 @@ column after the other. It describes itself and is read without pickle. See
 
 import json
 import struct
+import sys
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numcodecs
@@ -19,7 +19,7 @@ import numpy as np
 from checkpoint.arrays import TEXT
 from checkpoint.rows import Column, Values
 
-__all__ = ["Entry", "EntryError", "decode", "encode"]
+__all__ = ["Entry", "EntryError", "decode", "encode", "encode_columns"]
 
 MAGIC = b"PMCKLOG\x01"
 
@@ -84,6 +84,7 @@ def encode(
     n_rows: int,
     columns: Sequence[Column],
     data: Mapping[str, Values],
+    column_list: bytes | None = None,
 ) -> bytes:
     """Return the entry that holds rows.
 
@@ -93,8 +94,10 @@ def encode(
     columns : sequence of Column
     data : mapping of str to ndarray
         Rows by column path.
+    column_list : bytes, optional
+        What `encode_columns` returns for `columns`, for who encodes many entries.
     """
-    names = _column_list(tuple(columns))
+    names = encode_columns(columns) if column_list is None else column_list
     body = b"".join([names, *(_pack(column, data[column.path]) for column in columns)])
     packed = bytes(_ZSTD.encode(body))
     header = _HEADER.pack(
@@ -143,14 +146,16 @@ def decode(entry: bytes) -> Entry:
     return Entry(run_id, chain, first, n_rows, columns, data)
 
 
-@lru_cache(maxsize=64)
-def _column_list(columns: tuple[Column, ...]) -> bytes:
+def encode_columns(columns: Sequence[Column]) -> bytes:
+    """Return the list of columns that an entry begins with."""
     return json.dumps([column.to_json() for column in columns], separators=(",", ":")).encode()
 
 
 def _pack(column: Column, values: Values) -> bytes:
     if column.dtype != TEXT:
-        return values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
+        if sys.byteorder == "little":
+            return values.tobytes()
+        return values.astype(values.dtype.newbyteorder("<")).tobytes()
     texts = [text.encode() for text in values.ravel().tolist()]
     lengths = np.fromiter(map(len, texts), dtype=_LENGTHS, count=len(texts))
     return b"".join([lengths.tobytes(), *texts])

@@ -87,6 +87,8 @@ def create(path: Path, data: bytes) -> None:
     FileExistsError
         If `path` exists. Nothing was changed.
     """
+    if path.exists():  # nothing to write; the link below is what decides a race
+        raise FileExistsError(path)
     temporary = _write(path, data)
     try:
         os.link(temporary, path)

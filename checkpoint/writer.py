@@ -52,6 +52,7 @@ class ChainWriter:
         self._store = store
         self._manifest = manifest
         self.chain = record.chain
+        self._column_list = commit_log.encode_columns(manifest.columns)
         self._interval = commit_interval
         self._pause = commit_interval
         self._set_aside_damage(record)
@@ -112,7 +113,13 @@ class ChainWriter:
         rows = self.buffer.slices(start, stop)
         manifest = self._manifest
         entry = commit_log.encode(
-            manifest.run_id, self.chain, first, stop - start, manifest.columns, rows
+            manifest.run_id,
+            self.chain,
+            first,
+            stop - start,
+            manifest.columns,
+            rows,
+            self._column_list,
         )
         key = layout.log_entry(self.chain, first)
         try:

@@ -24,6 +24,7 @@ ARGUMENTS: dict[str, Any] = {
     "draws": DRAWS,
     "tune": TUNE,
     "chains": CHAINS,
+    "cores": 2,
     "random_seed": 42,
     "commit_interval": 0.2,
     "discard_tuned_samples": False,
@@ -33,14 +34,14 @@ ARGUMENTS: dict[str, Any] = {
 
 
 def sample_and_die(store: Path, counters: Path) -> None:
-    """Sample, counting every draw, and kill all processes of the run half-way."""
+    """Sample, counting every draw, and kill all processes of the run on the way."""
     with counters.open("r+b") as file, mmap.mmap(file.fileno(), COUNTERS.size) as memory:
 
         def count(trace: Any, draw: Any) -> None:
             drawn = list(COUNTERS.unpack(memory[:]))
             drawn[draw.chain] = draw.draw_idx + 1
             memory[:] = COUNTERS.pack(*drawn)
-            if sum(drawn) > CHAINS * (TUNE + DRAWS) // 2:
+            if sum(drawn) > CHAINS * (TUNE + DRAWS) * 0.4:
                 os.killpg(0, signal.SIGKILL)
 
         with model():
