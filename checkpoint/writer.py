@@ -56,13 +56,13 @@ class ChainWriter:
         self._interval = commit_interval
         self._pause = commit_interval
         self._set_aside_damage(record)
+        self._n_sealed = _seal_complete_chunks(store, manifest, record)
         buffer = _load_buffer(manifest, record)
         self._recorder = Recorder(plan, compute, adapters, steps, buffer)
         self._n_committed = buffer.n_rows
         self._entries = [
             layout.log_entry(self.chain, entry.first_draw_idx) for entry in record.entries
         ]
-        self._n_sealed = record.n_sealed
         self._last_commit = time.monotonic()
 
     @property
@@ -174,6 +174,21 @@ class ChainWriter:
                     self._store.put({f"{layout.LOG}/damaged/{name}": data})
             self._store.delete(record.damage.keys)
         self._store.delete(record.stale_keys)
+
+
+def _seal_complete_chunks(store: Store, manifest: Manifest, record: ChainRecord) -> int:
+    """Seal chunks that are whole in the log, which a crash kept from it; return what is sealed."""
+    n_sealed = record.n_sealed
+    while n_sealed < record.n_rows:
+        _, _, first, capacity = manifest.chunk_of(n_sealed)
+        stop = first + capacity
+        if stop > record.n_rows:
+            break
+        buffer = RowBuffer(manifest.columns, capacity, first)
+        buffer.load(record.rows(first, stop), capacity)
+        seal(store, manifest, record.chain, buffer)
+        n_sealed = stop
+    return n_sealed
 
 
 def _load_buffer(manifest: Manifest, record: ChainRecord) -> RowBuffer:

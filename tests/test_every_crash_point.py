@@ -1,0 +1,119 @@
+"""Stop before and after every operation on the store, reopen, finish, and compare."""
+
+import pytest
+
+import checkpoint
+from checkpoint.stores import DirectoryStore
+from compare import unequal
+from conftest import SMALL
+from models import positive
+
+ARGUMENTS = {
+    "draws": 8,
+    "tune": 6,
+    "chains": 1,
+    "cores": 1,
+    "random_seed": 4,
+    "draws_per_chunk": 5,
+    "commit_interval": 1000,
+    "discard_tuned_samples": False,
+    **SMALL,
+}
+
+
+class CrashError(BaseException):
+    """The process is gone: nothing in it may handle this."""
+
+
+class CrashingStore(DirectoryStore):
+    """A directory that ends the process, so to speak, at one of its operations."""
+
+    def __init__(self, root, at=None, before=True):
+        super().__init__(root)
+        self.at, self.before, self.n = at, before, 0
+
+    def _operate(self, name, *arguments):
+        if self.at is not None and self.n > self.at:
+            raise CrashError  # dead already
+        is_here = self.n == self.at
+        self.n += 1
+        if is_here and self.before:
+            raise CrashError
+        getattr(super(), name)(*arguments)
+        if is_here:
+            raise CrashError
+
+    def put(self, values):
+        self._operate("put", values)
+
+    def create(self, key, value):
+        self._operate("create", key, value)
+
+    def delete(self, keys):
+        self._operate("delete", list(keys))
+
+    def unlock(self):
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            lock.release()
+
+
+def sample(store, **arguments):
+    with positive():
+        return checkpoint.sample(store, **{**ARGUMENTS, **arguments})
+
+
+def crash_everywhere(tmp_path, begin, finish, whole):
+    """Crash `begin` at each of its operations; `finish` must give `whole` from what is left."""
+    counting = CrashingStore(tmp_path / "count.zarr")
+    begin(counting)
+    assert counting.n > 8
+    for at in range(counting.n):
+        for before in (True, False):
+            path = tmp_path / f"{at}-{before}.zarr"
+            store = CrashingStore(path, at, before)
+            with pytest.raises(CrashError):
+                begin(store)
+            store.unlock()
+            recorded = checkpoint.open(path).draw_idx if _has_run(path) else None
+            again = finish(path)
+            assert unequal(again, whole) == [], (at, before, recorded)
+
+
+def _has_run(path):
+    try:
+        checkpoint.open(path)
+    except checkpoint.errors.RunNotFoundError:
+        return False
+    return True
+
+
+@pytest.mark.slow
+def test_a_new_run(tmp_path):
+    whole = sample(tmp_path / "whole.zarr")
+    crash_everywhere(tmp_path, sample, sample, whole)
+
+
+@pytest.mark.slow
+def test_an_extension(tmp_path):
+    whole = sample(tmp_path / "whole.zarr", draws=15)
+
+    def begin(store):
+        if not _has_run(store.root):
+            sample(store.root)
+        sample(store, draws=15)
+
+    crash_everywhere(tmp_path, begin, lambda path: sample(path, draws=15), whole)
+
+
+@pytest.mark.slow
+def test_the_recovery_from_a_crash(tmp_path):
+    whole = sample(tmp_path / "whole.zarr")
+
+    def begin(store):
+        if not _has_run(store.root):
+            with pytest.raises(CrashError):
+                sample(CrashingStore(store.root, at=11))
+        sample(store)
+
+    crash_everywhere(tmp_path, begin, sample, whole)
