@@ -109,8 +109,8 @@ def read_manifest(store: Store) -> Manifest | None:
     attributes = _root_attributes(store)
     if attributes is None:
         found = store.names("")
-        if "zarr.json" in found or ".zgroup" in found:  # it came while we looked
-            return read_manifest(store)
+        attributes = _root_attributes(store)  # it may have come while we looked
+    if attributes is None:
         if found and found != [layout.STATE]:
             raise NotARunError(
                 f"{store.name} holds something else than a run of checkpoint: found "

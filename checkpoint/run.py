@@ -14,6 +14,7 @@ from checkpoint._pymc.results import as_draw, package, stats_columns, trace_of
 from checkpoint._pymc.setup import Arguments, Preparation, prepare, prepare_again
 from checkpoint.adapters import AdapterSchema
 from checkpoint.arguments import UNSET, Options
+from checkpoint.arrays import TEXT
 from checkpoint.chain import ChainTask, run_chain
 from checkpoint.errors import (
     DamageWarning,
@@ -322,6 +323,7 @@ def _drive(
         run.manifest.tune,
         False if options.quiet else options.progressbar,
         options.progressbar_theme,
+        [(min(record.n_rows, run.n_rows), _last_stats(run, record)) for record in records],
     )
 
     def listen(chain: int, n_rows: int, point: Any, stats: Any) -> None:
@@ -347,6 +349,17 @@ def _drive(
                 return
             for task in tasks:
                 run_chain(task, observer)
+
+
+def _last_stats(run: ActiveRun, record: ChainRecord) -> list[dict[str, Any]]:
+    """Return the stats of a chain's last recorded draw, as far as a display shows them."""
+    stats: list[dict[str, Any]] = [{} for _ in run.preparation.step.stats_dtypes]
+    if record.n_rows:
+        for step_idx, name, dtype in stats_columns(run.preparation.step):
+            if dtype != TEXT:
+                path = stat_path(step_idx, name)
+                stats[step_idx][name] = record.value(path, record.n_rows - 1)
+    return stats
 
 
 class _InProcess:

@@ -218,8 +218,8 @@ class _Worker:
                 remote,
                 task if is_forked else cloudpickle.dumps(task),
                 stop_flag,
-                # A fork server is the parent of what it forks.
-                os.getpid() if method != "forkserver" else None,
+                os.getpid(),
+                method == "forkserver",
                 None if is_forked else settings.blas_cores,
                 settings.fastmath,
                 settings.step_by_step,
@@ -289,14 +289,15 @@ def _main(
     pipe: Any,
     task: Any,
     stop_flag: Any,
-    parent_pid: int | None,
+    parent_pid: int,
+    is_grandchild: bool,
     blas_cores: int | None,
     fastmath: bool,
     step_by_step: bool,
 ) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    if parent_pid is not None:
+    if not is_grandchild:  # a fork server is the parent of what it forks
         durability.die_with_parent(parent_pid)
     try:
         message = pipe.recv()
@@ -304,7 +305,8 @@ def _main(
         message = "abort"
     if message != "start":
         os._exit(0)
-    _exit_with(parent_pid)
+    if is_grandchild or not durability.PARENT_DEATH_SIGNAL:
+        _exit_with(parent_pid)
     # Not in a fork, where looking for thread pools can hang (PyMC issue 7354).
     limits = nullcontext() if blas_cores is None else threadpool_limits(limits=blas_cores)
     try:
@@ -321,15 +323,16 @@ def _main(
         os._exit(0)
 
 
-def _exit_with(parent_pid: int | None) -> None:
-    """Watch the parent where the kernel does not."""
-    if parent_pid is None or durability.PARENT_DEATH_SIGNAL:
-        return
+def _exit_with(pid: int) -> None:
+    """Watch a process, where the kernel does not, and end when it does."""
 
     def watch() -> None:
-        while os.getppid() == parent_pid:
+        while True:
             time.sleep(0.5)
-        os._exit(1)
+            try:
+                os.kill(pid, 0)
+            except ProcessLookupError:
+                os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
 

@@ -1,12 +1,12 @@
 """Stop before and after every operation on the store, reopen, finish, and compare."""
 
 import pytest
+from compare import unequal
+from models import positive
 
 import checkpoint
 from checkpoint.stores import DirectoryStore
-from compare import unequal
 from conftest import SMALL
-from models import positive
 
 ARGUMENTS = {
     "draws": 8,

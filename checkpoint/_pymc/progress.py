@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pymc.progress_bar import MCMCProgressBarManager, default_progress_theme
@@ -14,10 +14,20 @@ _log = logging.getLogger("pymc.sampling.mcmc")
 
 
 class Progress:
-    """The bars of `pm.sample`, moved by position instead of draw by draw."""
+    """The bars of `pm.sample`, moved by position instead of draw by draw.
+
+    They begin at `recorded`: for each chain the recorded draws and the stats of the last.
+    """
 
     def __init__(
-        self, step: Any, chains: int, draws: int, tune: int, progressbar: Any, theme: Any
+        self,
+        step: Any,
+        chains: int,
+        draws: int,
+        tune: int,
+        progressbar: Any,
+        theme: Any,
+        recorded: Sequence[tuple[int, Any]],
     ) -> None:
         self.tune = tune
         self.total = draws + tune
@@ -30,9 +40,12 @@ class Progress:
             progressbar_theme=default_progress_theme if theme is None else theme,
         )
         self._shown = [0] * chains
+        self._recorded = recorded
 
     def __enter__(self) -> "Progress":
         self._manager.__enter__()
+        for chain, (n_rows, stats) in enumerate(self._recorded):
+            self.move(chain, n_rows, stats)
         return self
 
     def __exit__(self, *exc_info: Any) -> None:

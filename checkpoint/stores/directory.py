@@ -82,7 +82,8 @@ class DirectoryStore(Store):
         folder = self.root / layout.LOG
         with self._explain_failure():
             durability.make_directory(folder)
-            lock = filelock.FileLock(folder / ".lock", timeout=0, thread_local=False)
+            # The workers of a killed run hold the lock until they are gone, moments later.
+            lock = filelock.FileLock(folder / ".lock", timeout=2, thread_local=False)
             try:
                 lock.acquire()
             except filelock.Timeout:
