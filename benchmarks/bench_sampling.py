@@ -139,9 +139,11 @@ def bench_resume(draws, benchmark, report, fresh):
     from checkpoint import chain as chains
     from checkpoint import hierarchy
     from checkpoint._pymc.setup import prepare_again
+    from checkpoint.checks import check_logp
+    from checkpoint.driving import _tasks
     from checkpoint.recovery import recover
-    from checkpoint.run import ActiveRun, _tasks
-    from checkpoint.run_setup import check_logp, read_constants, read_start
+    from checkpoint.run import ActiveRun
+    from checkpoint.run_setup import read_constants, read_start
     from checkpoint.stores import DirectoryStore
 
     with pm.Model() as model:

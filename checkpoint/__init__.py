@@ -2,7 +2,8 @@
 
 The map of the package, from the top down; a module imports only what is below it:
 
-- `sampling` is `sample()`; `run` is a run being sampled; `inspection` is `open()` and its `Run`.
+- `sampling` is `sample()`; `inspection` is `open()` and its `Run`.
+- `run` finds or creates what is sampled, `checks` hold it against the call, `driving` draws.
 - `chain` drives one chain, `workers` many in processes, `population` many in lock step.
 - `rehearsal` repeats draws from recorded states, so that what cannot be resumed shows early.
 - `writer` records, commits and seals; `recovery` reads back; `manifest` says what run it is.

@@ -8,8 +8,9 @@ from checkpoint._pymc.progress import quietly
 from checkpoint._pymc.results import warn_about_arguments
 from checkpoint._pymc.setup import exact_compilation
 from checkpoint.arguments import UNSET, Options, check_options, step_arguments
+from checkpoint.driving import draw_missing
 from checkpoint.errors import ArgumentError
-from checkpoint.run import draw_missing, find_or_create, result
+from checkpoint.run import find_or_create, result
 from checkpoint.stores import as_store
 
 __all__ = ["sample"]

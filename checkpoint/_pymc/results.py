@@ -131,5 +131,5 @@ def warn_about_arguments(discard_tuned_samples: bool, return_inferencedata: bool
             "release. Use the default `return_inferencedata=True` and work with the "
             "returned `InferenceData` object.",
             FutureWarning,
-            stacklevel=4,
+            stacklevel=3,
         )
