@@ -65,6 +65,13 @@ def plain(value):
     return value
 
 
+def flat(state):
+    """Return the states of a possibly nested compound."""
+    if not hasattr(state, "methods"):
+        return [state]
+    return [inner for method in state.methods for inner in flat(method)]
+
+
 def assert_same_state(found, expected):
     for name, value in expected.items():
         if name in ("var_names", "_mass_trace"):
@@ -91,8 +98,7 @@ def test_the_state_of_every_draw_is_pymcs_own(model, store):
                 step.stop_tuning()
             point, _ = step.step(point)
             if draw in (0, 1, 19, 20, 21, 35, 49):
-                state = step.sampling_state
-                methods = state.methods if hasattr(state, "methods") else [state]
+                methods = flat(step.sampling_state)
                 for found, expected in zip(run.sampling_state(0, draw), methods, strict=True):
                     assert_same_state(found, plain(expected))
 

@@ -11,7 +11,6 @@ import pymc as pm
 import pytensor
 import pytest
 from compare import unequal
-from conftest import SMALL
 from models import (
     binary,
     categorical,
@@ -24,6 +23,7 @@ from models import (
 )
 
 import checkpoint
+from conftest import SMALL
 
 DRAWS, TUNE = 40, 60
 
@@ -183,8 +183,6 @@ def test_uninterrupted_equals_pymc(name, cores, store):
     assert unequal(case.sample(cores, store), case.sample_with_pymc(cores)) == []
 
 
-@pytest.mark.filterwarnings("ignore:Found chain dimension to be longer than draw dimension")
-@pytest.mark.filterwarnings("ignore:More chains")
 @pytest.mark.parametrize(("name", "cores"), REPRODUCIBLE)
 def test_resumed_equals_uninterrupted(name, cores, store, tmp_path):
     case = CASES[name]

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from checkpoint import layout, plain
-from checkpoint.adapters.fields import Field, field_from_json, memory_order
+from checkpoint.adapters.fields import Field, memory_order
+from checkpoint.adapters.kinds import field_from_json
 from checkpoint.rows import Column, RowSource, Values
 
 __all__ = ["Adapter", "AdapterSchema", "order_of"]

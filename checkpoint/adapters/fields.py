@@ -16,25 +16,16 @@ import numpy as np
 from checkpoint import plain
 from checkpoint.arrays import TEXT
 from checkpoint.errors import UnsupportedStepError
-from checkpoint.generators import (
-    WordReader,
-    generator_from_words,
-    generator_words,
-    words_of_raw,
-)
 from checkpoint.rows import Column, RowSource, Values
 
 __all__ = [
     "ArrayField",
     "EstimatorField",
     "Field",
-    "GeneratorField",
-    "GrowingField",
     "NumbersField",
     "ScalarField",
     "TextField",
     "VaryingField",
-    "field_from_json",
     "memory_order",
     "set_attribute",
 ]
@@ -218,162 +209,6 @@ class NumbersField(Field):
         return values if len(self.shape) == 1 else [tuple(item) for item in values]
 
 
-class Tail(list[Any]):
-    """A list that keeps its last item only, and counts what was appended.
-
-    It takes the place of lists that a step method appends to and never reads, so that memory
-    does not grow with the run.
-    """
-
-    def __init__(self, n_appended: int = 0) -> None:
-        super().__init__()
-        self.n_appended = n_appended
-
-    def append(self, item: Any) -> None:
-        self.n_appended += 1
-        self[:] = (item,)
-
-
-@dataclass(frozen=True)
-class GrowingField(Field):
-    """A list that each draw, once it has begun, appends one item to.
-
-    Rows hold the item and the length.
-
-    The list at a draw is the last `length` items up to it, so a list that loses items at its
-    front is covered as well.
-
-    Attributes
-    ----------
-    never_read : bool
-        Whether the step method only appends to the list; a `Tail` then takes its place.
-    """
-
-    kind = "growing"
-    dtype: str
-    shape: tuple[int, ...]
-    never_read: bool
-
-    @property
-    def columns(self) -> tuple[Column, ...]:
-        return (self.column("length", "<i8"), self.column("last", self.dtype, self.shape))
-
-    def taker(self) -> Callable[[Any], Any]:
-        before: tuple[int, Any] = (0, None)
-
-        def take(step: Any) -> Any:
-            nonlocal before
-            taken = self.take(step)
-            length, last = taken
-            if length and length == before[0] and last is before[1]:
-                raise self._changed("a list that a draw did not append to")
-            before = taken
-            return taken
-
-        return take
-
-    def take(self, step: Any) -> Any:
-        items = self.get(step)
-        if not self.never_read:
-            # Items are new objects, never changed after they are appended.
-            return len(items), items[-1] if items else None
-        if type(items) is not Tail:
-            tail = Tail(len(items))
-            tail[:] = items[-1:]
-            set_attribute(step, self.path, tail)
-            items = tail
-        return items.n_appended, items[-1] if items else None
-
-    def settle(self, taken: Sequence[Any]) -> tuple[Values, ...]:
-        lengths = np.array([length for length, _ in taken], dtype="<i8")
-        last = np.zeros((len(taken), *self.shape), dtype=self.dtype)
-        for i, (_, item) in enumerate(taken):
-            if item is not None:
-                last[i] = item
-        return lengths, last
-
-    def read(self, rows: RowSource, prefix: str, draw_idx: int) -> Any:
-        length_column, last_column = self.columns
-        length = int(rows.value(prefix + length_column.path, draw_idx))
-        if length == 0:
-            return []
-        return list(rows.values(prefix + last_column.path, draw_idx + 1 - length, draw_idx + 1))
-
-    def restore(self, step: Any, rows: RowSource, prefix: str, draw_idx: int) -> None:
-        if self.never_read:
-            length = int(rows.value(prefix + self.columns[0].path, draw_idx))
-            set_attribute(step, self.path, Tail(length))
-        else:
-            super().restore(step, rows, prefix, draw_idx)
-
-
-@dataclass(frozen=True)
-class GeneratorField(Field):
-    """A numpy Generator with its seed sequence.
-
-    `entropy` (as text, for its many digits) and `pool_size` are the same in all chains of a
-    run. The columns are the words of the bit generator, and the number of children spawned with
-    the spawn key behind it.
-    """
-
-    kind = "generator"
-    bit_generator: str
-    entropy: str
-    pool_size: int
-    n_spawn_key: int
-
-    @property
-    def columns(self) -> tuple[Column, ...]:
-        is_words = self.bit_generator.startswith("PCG64")
-        return (
-            self.column("state", "<u8", (6,)) if is_words else self.column("state", TEXT),
-            self.column("seed_sequence", "<u4", (1 + self.n_spawn_key,)),
-        )
-
-    def taker(self) -> Callable[[Any], Any]:
-        get, reader = self.get, None
-
-        def take(step: Any) -> Any:
-            nonlocal reader
-            generator = get(step)
-            if reader is None or reader.generator is not generator:
-                reader = WordReader.of(generator)
-                if reader is None:
-                    return self.take(step)
-            seed_seq = reader.seed_seq
-            return reader.read(), seed_seq.n_children_spawned, seed_seq.spawn_key
-
-        return take
-
-    def take(self, step: Any) -> Any:
-        bit_generator = self.get(step).bit_generator
-        seed_seq = bit_generator.seed_seq
-        words = generator_words(bit_generator.state)
-        return words, seed_seq.n_children_spawned, seed_seq.spawn_key
-
-    def settle(self, taken: Sequence[Any]) -> tuple[Values, ...]:
-        states, seeds = (column.empty(len(taken)) for column in self.columns)
-        words = [item[0] for item in taken]
-        if type(words[0][0]) is bytes:
-            states[:] = words_of_raw(words)
-        else:
-            states[:] = words
-        seeds[:, 0] = [item[1] for item in taken]
-        seeds[:, 1:] = [item[2] for item in taken]
-        return states, seeds
-
-    def read(self, rows: RowSource, prefix: str, draw_idx: int) -> Any:
-        state, seeds = (rows.value(prefix + column.path, draw_idx) for column in self.columns)
-        n_children, *spawn_key = (int(word) for word in seeds)
-        seed_sequence = {
-            "entropy": plain.loads(self.entropy),
-            "spawn_key": tuple(spawn_key),
-            "pool_size": self.pool_size,
-            "n_children_spawned": n_children,
-        }
-        return generator_from_words(self.bit_generator, state, seed_sequence)
-
-
 @dataclass(frozen=True)
 class EstimatorField(Field):
     """PyMC's `_ExpWeightedVariance`, or None before the adaptation has begun."""
@@ -443,26 +278,3 @@ class TextField(Field):
 
         text = rows.value(prefix + self.columns[0].path, draw_idx)
         return plain.loads(text, plain_classes()) if text else None
-
-
-_KINDS: dict[str, type[Field]] = {
-    cls.kind: cls
-    for cls in (
-        ScalarField,
-        ArrayField,
-        NumbersField,
-        GrowingField,
-        GeneratorField,
-        EstimatorField,
-        TextField,
-        VaryingField,
-    )
-}
-
-
-def field_from_json(document: dict[str, Any]) -> Field:
-    """Return the field that `Field.to_json` described."""
-    values: dict[str, Any] = {k: tuple(v) if k == "shape" else v for k, v in document.items()}
-    cls: Any = _KINDS[values.pop("kind")]
-    field: Field = cls(**values)
-    return field

@@ -11,13 +11,13 @@ from checkpoint.adapters.fields import (
     ArrayField,
     EstimatorField,
     Field,
-    GeneratorField,
-    GrowingField,
     NumbersField,
     ScalarField,
     TextField,
     VaryingField,
 )
+from checkpoint.adapters.generator_field import GeneratorField
+from checkpoint.adapters.growing import GrowingField
 from checkpoint.adapters.pickled import INITIAL, PickledAdapter, pickled
 from checkpoint.adapters.steps import StepAdapter
 from checkpoint.errors import UnsupportedStepError
