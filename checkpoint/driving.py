@@ -1,9 +1,10 @@
 """Draw what the chains of a run lack: choose the driver, follow it, stop it, say what was found."""
 
+import contextlib
 import os
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import copy
 from typing import Any
 
@@ -13,9 +14,7 @@ from checkpoint._pymc.results import as_draw, stats_columns
 from checkpoint.arguments import Options
 from checkpoint.arrays import TEXT
 from checkpoint.chain import ChainTask, run_chain
-from checkpoint.errors import (
-    DamageWarning,
-)
+from checkpoint.errors import DamageWarning
 from checkpoint.interrupts import Interrupts
 from checkpoint.population import run_population
 from checkpoint.recording import row_plan, stat_path
@@ -36,18 +35,26 @@ def draw_missing(run: ActiveRun, options: Options) -> bool:
     records = run.records()
     if all(record.n_rows >= run.n_rows for record in records):
         return True
-    _announce(run, records, options)
-    spent = hierarchy.read_sampling_time(run.store, run.manifest)
-    began = time.monotonic()
     try:
-        with Interrupts() as interrupts:
+        _announce(run, records, options)
+        with _session(run), Interrupts() as interrupts:
             _drive(run, records, options, interrupts)
     finally:
-        seconds = spent + time.monotonic() - began
-        hierarchy.write_sampling_time(run.store, run.manifest, seconds)
         run.store.unlock()
     interrupts.pass_on()
     return not interrupts.should_stop()
+
+
+@contextlib.contextmanager
+def _session(run: ActiveRun) -> Iterator[None]:
+    """Add the time of a session to that of those before."""
+    spent = hierarchy.read_sampling_time(run.store, run.manifest)
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        seconds = spent + time.monotonic() - began
+        hierarchy.write_sampling_time(run.store, run.manifest, seconds)
 
 
 def _tasks(run: ActiveRun, records: list[ChainRecord], commit_interval: float) -> list[ChainTask]:
