@@ -50,3 +50,20 @@ def bench_seal(paired, tmp_path):
         "(no budget)",
         rounds=25,
     )
+
+
+def bench_replace_many(paired, tmp_path):
+    """Fifty chunks replaced at once, against the same one by one."""
+    chunks = {tmp_path / f"a{i}" / "c.0.0": os.urandom(1000) for i in range(50)}
+
+    def one_by_one():
+        for path, data in chunks.items():
+            durability.replace(path, data)
+
+    paired(
+        "fifty chunks at once / one by one",
+        lambda: durability.replace_many(chunks),
+        one_by_one,
+        "(no budget)",
+        rounds=25,
+    )

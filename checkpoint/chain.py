@@ -60,8 +60,6 @@ class ChainTask:
         Draws to have at the end, warm-up included.
     commit_interval : float
         Seconds.
-    check_replay : bool
-        Whether the last recorded draw must follow again from the state before it.
     shares_state : bool
         Whether the chains of a population share what their step methods change in place.
     """
@@ -77,7 +75,6 @@ class ChainTask:
     rng: Any
     n_rows: int
     commit_interval: float
-    check_replay: bool = True
     shares_state: bool = False
 
 
@@ -170,8 +167,7 @@ def begin(task: ChainTask, record: ChainRecord) -> tuple[Any, list[Adapter], Poi
         methods = zip(adapters, flatten(step), strict=True)
         started = [adapter.start(method, copy_generator(task.rng)) for adapter, method in methods]
         return _with_methods(step, started), adapters, dict(task.start)
-    if task.check_replay:
-        replay_last_draw(task, record)
+    replay_last_draw(task, record)
     step = restore_steps(step, adapters, record, record.n_rows - 1)
     return step, adapters, point_at(manifest, record, record.n_rows - 1)
 

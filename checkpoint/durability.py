@@ -62,7 +62,7 @@ def replace_many(files: Mapping[Path, bytes]) -> None:
     """Replace several files, each atomically; all are durable on return.
 
     The files may become visible in any order. Many files are synced with their file system as
-    a whole, which is three to four times faster than one by one (`benchmarks/bench_durability.py`).
+    a whole, which is faster than one by one (`bench_replace_many` in `benchmarks/` says how much).
     """
     directories = {path.parent for path in files}
     to_sync = directories | _make_directories(directories)
