@@ -13,7 +13,7 @@ test: $(VENV)/ready
 	$(VENV)/bin/python -m pytest $(PYTEST)
 
 lint: $(VENV)/ready
-	$(VENV)/bin/python -m ruff check .
+	$(VENV)/bin/python -m ruff check --no-cache .
 	$(VENV)/bin/python -m ruff format --check .
 	$(VENV)/bin/python -m mypy
 

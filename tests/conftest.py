@@ -1,14 +1,10 @@
-"""Models and helpers that many tests share."""
+"""Fixtures that many tests share."""
 
-import os
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-
-SMALL = {"progressbar": False, "compute_convergence_checks": False, "quiet": True}
-"""Arguments that keep runs of tests silent."""
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +26,3 @@ def read_only(tmp_path: Path):
     yield folder
     folder.chmod(0o700)
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def is_root() -> bool:
-    return hasattr(os, "geteuid") and os.geteuid() == 0

@@ -10,8 +10,8 @@ import pymc as pm
 import pytest
 import zarr
 from compare import unequal
-from conftest import SMALL, is_root
 from models import eight_schools, normals, positive
+from settings import SMALL, is_root
 from test_resume_is_exact import StopAfter
 
 import checkpoint

@@ -3,10 +3,10 @@
 import pytest
 from compare import unequal
 from models import positive
+from settings import SMALL
 
 import checkpoint
 from checkpoint.stores import DirectoryStore
-from conftest import SMALL
 
 ARGUMENTS = {
     "draws": 8,

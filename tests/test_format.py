@@ -24,9 +24,9 @@ import pymc as pm
 import pytest
 import xarray
 import zarr
-from conftest import SMALL
 from models import categorical, coal_disasters, eight_schools, normals, positive
 from numcodecs.zstd import decompress
+from settings import SMALL
 
 import checkpoint
 

@@ -9,13 +9,13 @@ import numpy as np
 import pymc as pm
 import pytest
 from models import coal_disasters, eight_schools
+from settings import SMALL
 from test_resume_is_exact import StopAfter
 
 import checkpoint
 from checkpoint import errors
 from checkpoint._pymc.setup import Arguments, exact_compilation, prepare
 from checkpoint._pymc.steps import start_chain
-from conftest import SMALL
 
 ARGUMENTS = {"draws": 30, "tune": 20, "chains": 2, "cores": 1, "random_seed": 3, **SMALL}
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from compare import unequal
-from conftest import SMALL
 from models import coal_disasters, eight_schools, normals
+from settings import SMALL
 
 import checkpoint
 

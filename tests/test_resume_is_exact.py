@@ -21,9 +21,9 @@ from models import (
     normals,
     positive,
 )
+from settings import SMALL
 
 import checkpoint
-from conftest import SMALL
 
 DRAWS, TUNE = 40, 60
 

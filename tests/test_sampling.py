@@ -14,12 +14,12 @@ import pytensor
 import pytest
 from compare import unequal
 from models import coal_disasters, eight_schools, positive
+from settings import SMALL
 from test_kill import children_of, is_alive, needs_proc, recorded, start, wait_for
 from test_resume_is_exact import StopAfter
 
 import checkpoint
 from checkpoint import errors
-from conftest import SMALL
 
 ARGUMENTS = {"draws": 30, "tune": 20, "chains": 2, "cores": 1, "random_seed": 3, **SMALL}
 

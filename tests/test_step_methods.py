@@ -10,11 +10,11 @@ from models import normals
 from pymc.step_methods.arraystep import ArrayStepShared
 from pymc.step_methods.compound import StepMethodState
 from pymc.step_methods.state import dataclass_state
+from settings import SMALL
 from test_resume_is_exact import StopAfter
 
 import checkpoint
 from checkpoint import errors
-from conftest import SMALL
 
 ARGUMENTS = {
     "draws": 30,
