@@ -174,7 +174,7 @@ class ArraySpec:
             If it is missing or fails its checksum.
         """
         key = self.chunk_key(*index)
-        data = store.get(key)
+        data = store.read(key)
         if data is None:
             raise DamagedStoreError(
                 f"{store.name}: the chunk {key} is missing although its draws were sealed. "

@@ -39,6 +39,8 @@ def draw_missing(run: ActiveRun, options: Options) -> bool:
         _announce(run, records, options)
         with _session(run), Interrupts() as interrupts:
             _drive(run, records, options, interrupts)
+        if all(record.n_rows == run.manifest.total for record in run.records()):
+            run.store.finish()
     finally:
         run.store.unlock()
     interrupts.pass_on()
@@ -194,9 +196,8 @@ def _announce(run: ActiveRun, records: list[ChainRecord], options: Options) -> N
     for record in records:
         if record.damage is not None:
             warnings.warn(
-                f"{run.store.name}: the log entry {record.damage.key} of chain {record.chain} "
-                f"cannot be read ({record.damage.reason}). {record.damage.n_lost} draws of that "
-                f"chain are lost and drawn again, from draw {record.n_rows} on.",
+                f"{record.damage.describe(run.store.name, record.chain)} and drawn again, from "
+                f"draw {record.n_rows} on.",
                 DamageWarning,
                 stacklevel=4,
             )

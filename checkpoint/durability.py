@@ -11,6 +11,7 @@ readers look for exists, and the directory is synced after.
 import contextlib
 import ctypes
 import errno
+import itertools
 import os
 import re
 import signal
@@ -23,17 +24,25 @@ from typing import Any
 __all__ = [
     "PARENT_DEATH_SIGNAL",
     "create",
+    "cut",
     "die_with_parent",
     "make_directory",
+    "open_for_appending",
+    "publish",
     "remove",
     "replace",
     "replace_many",
+    "sync",
+    "temporary_beside",
+    "write_at",
 ]
 
 PARENT_DEATH_SIGNAL = sys.platform == "linux"
 """Whether the kernel can end a process with its parent."""
 
 TEMPORARY_PREFIX = ".tmp-"
+
+_NUMBERS = itertools.count()  # threads may write the same key
 
 _MANY = 16
 
@@ -103,6 +112,53 @@ def create(path: Path, data: bytes) -> None:
     _sync_directory(path.parent)
 
 
+def open_for_appending(path: Path) -> int:
+    """Open a file for reading and writing; one that is made is durable in its directory.
+
+    Returns
+    -------
+    int
+        The descriptor.
+    """
+    try:
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        make_directory(path.parent)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        _sync_directory(path.parent)
+        return descriptor
+
+
+def write_at(descriptor: int, offset: int, data: bytes) -> None:
+    """Write bytes at an offset of an open file; they are durable after `sync`."""
+    view = memoryview(data)
+    while view:
+        n = os.pwrite(descriptor, view, offset)
+        view, offset = view[n:], offset + n
+
+
+def sync(descriptor: int) -> None:
+    """Make what was written to an open file durable, with its length."""
+    getattr(os, "fdatasync", os.fsync)(descriptor)
+
+
+def cut(descriptor: int, length: int) -> None:
+    """Cut an open file to a length, durably."""
+    os.ftruncate(descriptor, length)
+    os.fsync(descriptor)
+
+
+def temporary_beside(path: Path) -> Path:
+    """Return a path for a temporary file that may take the place of `path`."""
+    return path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{next(_NUMBERS)}-{path.name}")
+
+
+def publish(temporary: Path, path: Path) -> None:
+    """Put a temporary file, synced before, in the place of `path`, atomically and durably."""
+    os.replace(temporary, path)
+    _sync_directory(path.parent)
+
+
 def remove(path: Path) -> None:
     """Remove a file if it is there. Not synced: a removal that is undone is harmless here."""
     with contextlib.suppress(FileNotFoundError):
@@ -142,7 +198,7 @@ def _make_directories(paths: Iterable[Path]) -> set[Path]:
 
 def _write(path: Path, data: bytes, sync: bool = True) -> Path:
     """Write a temporary file beside `path`."""
-    temporary = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{path.name}")
+    temporary = temporary_beside(path)
     flags = os.O_CREAT | os.O_TRUNC | os.O_WRONLY
     try:
         descriptor = os.open(temporary, flags, 0o666)

@@ -5,6 +5,7 @@ was expected, and what to do next.
 """
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 __all__ = [
     "ArgumentError",
@@ -21,6 +22,7 @@ __all__ = [
     "RunExistsError",
     "RunLockedError",
     "RunNotFoundError",
+    "StoreUnreachableError",
     "StoreWriteError",
     "TooFewDrawsError",
     "UnknownArgumentError",
@@ -29,7 +31,15 @@ __all__ = [
 
 
 class CheckpointError(Exception):
-    """Base of every error that `checkpoint` raises on purpose."""
+    """Base of every error that `checkpoint` raises on purpose.
+
+    Attributes
+    ----------
+    exit_code : int
+        Of a command that ends with it.
+    """
+
+    exit_code: ClassVar[int] = 1
 
 
 # Mend the call.
@@ -38,9 +48,13 @@ class CheckpointError(Exception):
 class ArgumentError(CheckpointError, ValueError):
     """An argument has a value that cannot be used."""
 
+    exit_code = 2
+
 
 class UnknownArgumentError(CheckpointError, TypeError):
     """An argument that does not exist, or that cannot be honoured here."""
+
+    exit_code = 2
 
 
 class UnsupportedStepError(CheckpointError, TypeError):
@@ -75,9 +89,13 @@ class RunExistsError(CheckpointError, FileExistsError):
 class RunNotFoundError(CheckpointError, FileNotFoundError):
     """There is no run where one is needed."""
 
+    exit_code = 3
+
 
 class NotARunError(CheckpointError, ValueError):
     """The store holds something that `checkpoint` did not write."""
+
+    exit_code = 3
 
 
 class FormatVersionError(CheckpointError, ValueError):
@@ -87,6 +105,8 @@ class FormatVersionError(CheckpointError, ValueError):
 class RunLockedError(CheckpointError, BlockingIOError):
     """Another process is writing this run."""
 
+    exit_code = 4
+
 
 # Look at the disk.
 
@@ -94,9 +114,17 @@ class RunLockedError(CheckpointError, BlockingIOError):
 class StoreWriteError(CheckpointError, OSError):
     """The store cannot be written: permissions, a full disk, a path that is no directory."""
 
+    exit_code = 5
+
+
+class StoreUnreachableError(StoreWriteError):
+    """The store does not answer; it may again."""
+
 
 class DamagedStoreError(CheckpointError, ValueError):
     """Something recorded is missing or fails its checksum."""
+
+    exit_code = 6
 
 
 # Look at the model.

@@ -71,8 +71,8 @@ def begin(store: Store, zarr_format: int) -> None:
     """
     compressor = Compressor(None)
     _, keys = whole_array(layout.LOG, np.zeros(0, "u1"), ("byte",), zarr_format, compressor)
-    store.put(keys | group_document(layout.STATE, zarr_format))
-    store.put(group_document("", zarr_format, {layout.ATTRIBUTE: _BEGUN}))
+    store.write(keys | group_document(layout.STATE, zarr_format))
+    store.write(group_document("", zarr_format, {layout.ATTRIBUTE: _BEGUN}))
 
 
 def create(store: Store, manifest: Manifest, contents: Contents) -> None:
@@ -108,7 +108,7 @@ def read_manifest(store: Store) -> Manifest | None:
     """
     attributes = _root_attributes(store)
     if attributes is None:
-        found = store.names("")
+        found = [name for name in store.names("") if not name.startswith(".")]
         attributes = _root_attributes(store)  # it may have come while we looked
     if attributes is None:
         if found and found != [layout.STATE]:
@@ -119,9 +119,7 @@ def read_manifest(store: Store) -> Manifest | None:
         return None
     if layout.ATTRIBUTE not in attributes:
         kind = "a Zarr group"
-        if store.contains(f"{layout.STATE}/draw_idx/.zarray") or "_sampling_state" in store.names(
-            ""
-        ):
+        if store.has(f"{layout.STATE}/draw_idx/.zarray") or "_sampling_state" in store.names(""):
             kind = "a store of PyMC's ZarrTrace"
         raise NotARunError(
             f"{store.name} holds {kind} that checkpoint did not write. Nothing was changed. "
@@ -135,7 +133,7 @@ def read_manifest(store: Store) -> Manifest | None:
 def write_sampling_time(store: Store, manifest: Manifest, seconds: float) -> None:
     """Keep the time spent sampling, over all sessions."""
     keys = _scalar(manifest, "sampling_time", seconds)
-    store.put({key: value for key, value in keys.items() if not _is_metadata(key)})
+    store.write({key: value for key, value in keys.items() if not _is_metadata(key)})
 
 
 def read_array(store: Store, manifest: Manifest, path: str) -> np.ndarray[Any, Any]:
@@ -166,13 +164,13 @@ def read_dims(store: Store, manifest: Manifest, path: str) -> list[str]:
     """Return the dimension names of an array."""
     if manifest.zarr_format == 3:
         return list(_array_document(store, manifest, path)["dimension_names"])
-    attributes = json.loads(store.get(f"{path}/.zattrs") or b"{}")
+    attributes = json.loads(store.read(f"{path}/.zattrs") or b"{}")
     return list(attributes.get("_ARRAY_DIMENSIONS", []))
 
 
 def _array_document(store: Store, manifest: Manifest, path: str) -> dict[str, Any]:
     key = f"{path}/{'zarr.json' if manifest.zarr_format == 3 else '.zarray'}"
-    data = store.get(key)
+    data = store.read(key)
     try:
         return dict(json.loads(data or b""))
     except ValueError as error:
@@ -189,10 +187,10 @@ def read_sampling_time(store: Store, manifest: Manifest) -> float:
 
 def _root_attributes(store: Store) -> dict[str, Any] | None:
     try:
-        if (data := store.get("zarr.json")) is not None:
+        if (data := store.read("zarr.json")) is not None:
             return dict(json.loads(data).get("attributes", {}))
-        if store.contains(".zgroup"):
-            return dict(json.loads(store.get(".zattrs") or b"{}"))
+        if store.has(".zgroup"):
+            return dict(json.loads(store.read(".zattrs") or b"{}"))
     except ValueError as error:
         raise NotARunError(
             f"{store.name} has a root document that is not JSON ({error}). Nothing was changed. "
@@ -332,7 +330,7 @@ def _is_metadata(key: str) -> bool:
 
 
 def _put_with_root_last(store: Store, manifest: Manifest, keys: dict[str, bytes]) -> None:
-    store.put(keys)
+    store.write(keys)
     attributes = {layout.ATTRIBUTE: manifest.to_json()}
     root = group_document("", manifest.zarr_format, attributes)
     # In order: zarr 3.1 finds the members of a group only where they follow each other.
@@ -344,9 +342,9 @@ def _put_with_root_last(store: Store, manifest: Manifest, keys: dict[str, bytes]
             "must_understand": False,
             "metadata": {key.removesuffix("/zarr.json"): doc for key, doc in metadata.items()},
         }
-        store.put({"zarr.json": json.dumps(document).encode()})
+        store.write({"zarr.json": json.dumps(document).encode()})
         return
     metadata |= {key: json.loads(value) for key, value in root.items()}
     consolidated = {"metadata": metadata, "zarr_consolidated_format": 1}
-    store.put({".zmetadata": json.dumps(consolidated).encode(), ".zattrs": root[".zattrs"]})
-    store.put({".zgroup": root[".zgroup"]})
+    store.write({".zmetadata": json.dumps(consolidated).encode(), ".zattrs": root[".zattrs"]})
+    store.write({".zgroup": root[".zgroup"]})

@@ -1,5 +1,6 @@
 """`open`: a read-only view of a run, without the model, beside a live writer or after a crash."""
 
+import warnings
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
@@ -11,7 +12,7 @@ from checkpoint._pymc.datasets import make_dataset, make_tree
 from checkpoint._pymc.results import STAT_NAMES
 from checkpoint.adapters import StepAdapter
 from checkpoint.arrays import TEXT
-from checkpoint.errors import ArgumentError, RunNotFoundError, UnsupportedStepError
+from checkpoint.errors import ArgumentError, DamageWarning, RunNotFoundError, UnsupportedStepError
 from checkpoint.manifest import Manifest
 from checkpoint.recovery import ChainRecord, recover
 from checkpoint.rows import Column
@@ -41,6 +42,11 @@ def open(store: Any) -> "Run":
     NotARunError, FormatVersionError, DamagedStoreError
         If it holds something else, or cannot be read.
 
+    Warns
+    -----
+    DamageWarning
+        If recorded draws were lost to damage.
+
     Notes
     -----
     Durability: what a run shows is durable.
@@ -49,7 +55,16 @@ def open(store: Any) -> "Run":
     manifest = hierarchy.read_manifest(place)
     if manifest is None:
         raise RunNotFoundError(f"{place.name} holds no run. Check the path.")
-    return Run(place, manifest)
+    run = Run(place, manifest)
+    for record in run._records:
+        if record.damage is not None and record.damage.n_lost:
+            warnings.warn(
+                f"{record.damage.describe(place.name, record.chain)}. "
+                "checkpoint.sample draws them again.",
+                DamageWarning,
+                stacklevel=2,
+            )
+    return run
 
 
 class Run:
@@ -284,7 +299,7 @@ class Run:
         return [
             name
             for name in self._store.names(group)
-            if self._store.contains(f"{group}/{name}/{document}")
+            if self._store.has(f"{group}/{name}/{document}")
         ]
 
     def _dims(self, path: str) -> list[str]:

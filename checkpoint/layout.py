@@ -2,6 +2,7 @@
 
 __all__ = [
     "ATTRIBUTE",
+    "CLAIM",
     "CONSTANT_DATA",
     "DRAW_IDX",
     "FORMAT_VERSION",
@@ -38,6 +39,9 @@ WARMUP = "warmup_"
 DRAW_IDX = f"{STATE}/draw_idx"
 INITIAL_POINT = f"{STATE}/initial_point"
 LOG = f"{STATE}/log"
+
+CLAIM = f"{LOG}/claim"
+"""Who writes, in stores that have no lock of their own."""
 
 POINT = "point"
 """Folder below STATE for the variables of a point that no other group holds."""

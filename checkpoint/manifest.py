@@ -129,6 +129,17 @@ class Manifest:
             attributes=attributes or {},
         )
 
+    def chunk_index(self, column: Column, chain: int, chunk_idx: int) -> tuple[int, ...]:
+        """Return where in the chunk grid of a column some rows of a chain lie."""
+        return (chain, chunk_idx, *(0 for _ in column.shape))
+
+    def chunk_keys(self, chain: int, chunk_idx: int, warmup: bool) -> list[str]:
+        """Return the keys of the chunks that some rows of a chain lie in, one for each column."""
+        return [
+            self.spec(column, warmup).chunk_key(*self.chunk_index(column, chain, chunk_idx))
+            for column in self.columns
+        ]
+
     def draw_idx_spec(self) -> ArraySpec:
         """Return the array that counts the sealed draws of each chain."""
         return ArraySpec(

@@ -20,17 +20,17 @@ _MAX_LOOKS = 20
 
 @dataclass(frozen=True)
 class Damage:
-    """Log entries that cannot be read, and those behind them.
+    """A chunk or log entry that cannot be read, and what lies behind it.
 
     Attributes
     ----------
     key : str
-        The first entry that cannot be read.
+        The first that cannot be read.
     reason : str
     n_lost : int
-        Draws that were recorded in it and after it, as far as later entries tell.
+        Draws that were recorded in it and after it, as far as is known.
     keys : tuple of str
-        All entries from there on.
+        All log entries from there on.
     """
 
     key: str
@@ -38,19 +38,28 @@ class Damage:
     n_lost: int
     keys: tuple[str, ...]
 
+    def describe(self, store: str, chain: int) -> str:
+        """Return what was lost, for people."""
+        return (
+            f"{store}: {self.key} of chain {chain} cannot be read ({self.reason}). "
+            f"{self.n_lost} draws of that chain are lost"
+        )
+
 
 class ChainRecord:
     """The recorded rows of one chain; a `RowSource`.
 
     Attributes
     ----------
+    n_counted : int
+        Rows that are said to be in chunks, warm-up included.
     n_sealed : int
-        Rows in chunks, warm-up included.
+        Rows that are; fewer where a file has lost its end.
     n_rows : int
         Recorded rows, warm-up included.
     damage : Damage or None
     stale_keys : tuple of str
-        Log entries whose rows are sealed.
+        Log entries whose rows are sealed, or in the entry before them.
     """
 
     def __init__(
@@ -58,6 +67,7 @@ class ChainRecord:
         store: Store,
         manifest: Manifest,
         chain: int,
+        n_counted: int,
         n_sealed: int,
         entries: tuple[Entry, ...],
         damage: Damage | None,
@@ -66,6 +76,7 @@ class ChainRecord:
         self.store = store
         self.manifest = manifest
         self.chain = chain
+        self.n_counted = n_counted
         self.n_sealed = n_sealed
         self.entries = entries
         self.damage = damage
@@ -132,7 +143,7 @@ class ChainRecord:
     def _read_chunk(self, path: str, warmup: bool, chunk_idx: int) -> Values:
         column = self._columns[path]
         spec = self.manifest.spec(column, warmup)
-        index = (self.chain, chunk_idx, *(0 for _ in column.shape))
+        index = self.manifest.chunk_index(column, self.chain, chunk_idx)
         chunk: Values = spec.read_chunk(self.store, *index)[0]
         return chunk[(slice(None), *(slice(0, n) for n in column.shape))]
 
@@ -147,11 +158,15 @@ def recover(store: Store, manifest: Manifest, chain: int) -> ChainRecord:
     DamagedStoreError
         If the count of sealed draws is missing or damaged.
     """
+    damage = None
     for _ in range(_MAX_LOOKS):
         record = _look(store, manifest, chain)
-        # Unchanged: nothing was sealed, and no entry went away, while we looked.
-        if read_draw_idx(store, manifest, chain) == record.n_sealed:
+        # Unchanged: nothing was sealed while we looked. What is missing twice is damage; once,
+        # an entry may have been merged into the one before it.
+        is_settled = read_draw_idx(store, manifest, chain) == record.n_counted
+        if is_settled and record.damage == damage:
             break
+        damage = record.damage
     return record
 
 
@@ -168,39 +183,72 @@ def read_draw_idx(store: Store, manifest: Manifest, chain: int) -> int:
 
 
 def _look(store: Store, manifest: Manifest, chain: int) -> ChainRecord:
-    n_sealed = read_draw_idx(store, manifest, chain)
-    folder = layout.log_folder(chain)
+    n_counted = read_draw_idx(store, manifest, chain)
+    n_sealed, lost_chunk = _whole_chunks(store, manifest, chain, n_counted)
     starts = [
         start
-        for name in store.names(folder)
+        for name in store.names(layout.log_folder(chain))
         if (start := layout.start_of_log_entry(name)) is not None
     ]
-    stale = tuple(layout.log_entry(chain, start) for start in starts if start < n_sealed)
-    entries: list[Entry] = []
-    expected, reason = n_sealed, ""
-    waiting = [start for start in starts if start >= n_sealed]
-    for start in waiting:
-        if start != expected:
-            reason = f"the entry of draw {expected} is missing"
+    entries, reason = _readable_entries(store, manifest, chain, starts, n_sealed)
+    expected = entries[-1].stop_draw_idx if entries else n_sealed
+    read = {entry.first_draw_idx for entry in entries}
+    stale = [start for start in starts if start < expected and start not in read]
+    left = [start for start in starts if start >= expected]
+    damage = None
+    if reason or expected < n_counted:
+        stop = max(n_counted, _last_readable_stop(store, manifest, chain, left, expected))
+        key = layout.log_entry(chain, expected)
+        if expected < n_counted:
+            key, reason = lost_chunk, "the chunk is missing"
+        keys = tuple(layout.log_entry(chain, start) for start in left)
+        damage = Damage(key, reason, stop - expected, keys)
+    stale_keys = tuple(layout.log_entry(chain, start) for start in stale)
+    return ChainRecord(
+        store, manifest, chain, n_counted, n_sealed, tuple(entries), damage, stale_keys
+    )
+
+
+def _whole_chunks(store: Store, manifest: Manifest, chain: int, n_counted: int) -> tuple[int, str]:
+    """Return how many rows the chunks hold, and the first chunk that is missing at their end.
+
+    A file that was cut off has its first chunks and lacks its last.
+    """
+    n_sealed, missing = n_counted, ""
+    while n_sealed:
+        warmup, chunk_idx, first, _ = manifest.chunk_of(n_sealed - 1)
+        absent = store.missing(manifest.chunk_keys(chain, chunk_idx, warmup))
+        if not absent:
             break
+        n_sealed, missing = first, absent[0]
+    return n_sealed, missing
+
+
+def _readable_entries(
+    store: Store, manifest: Manifest, chain: int, starts: list[int], n_sealed: int
+) -> tuple[list[Entry], str]:
+    """Return the entries that follow on the chunks, and why the next one does not."""
+    entries: list[Entry] = []
+    expected = n_sealed
+    for start in starts:
+        if start < expected:
+            continue
+        if start > expected:
+            return entries, f"the entry of draw {expected} is missing"
         try:
             entry = _read_entry(store, manifest, chain, start)
         except EntryError as error:
-            reason = str(error)
-            break
+            return entries, str(error)
         entries.append(entry)
         expected = entry.stop_draw_idx
-    damage = None
-    left = tuple(layout.log_entry(chain, start) for start in waiting if start >= expected)
-    if reason:
-        n_lost = _last_readable_stop(store, manifest, chain, waiting, expected) - expected
-        key = layout.log_entry(chain, expected)
-        damage = Damage(key, reason, n_lost, left)
-    return ChainRecord(store, manifest, chain, n_sealed, tuple(entries), damage, stale)
+    return entries, ""
 
 
 def _read_entry(store: Store, manifest: Manifest, chain: int, start: int) -> Entry:
-    data = store.get(layout.log_entry(chain, start))
+    try:
+        data = store.read(layout.log_entry(chain, start))
+    except DamagedStoreError as error:
+        raise EntryError(str(error)) from error
     if data is None:
         raise EntryError("it is missing")
     entry = decode(data)

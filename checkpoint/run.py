@@ -20,6 +20,7 @@ from checkpoint.checks import (
 from checkpoint.errors import (
     RunExistsError,
     RunNotFoundError,
+    StoreWriteError,
     TooFewDrawsError,
 )
 from checkpoint.inspection import Run
@@ -155,13 +156,14 @@ def _create(store: Store, options: Options, arguments: Arguments) -> ActiveRun:
     manifest, schemas = describe_run(
         arguments, preparation, settings, options.fastmath, options.allow_pickle
     )
-    store.lock()
+    _take(store)
     try:
         if hierarchy.read_manifest(store) is not None:
             raise RunExistsError(
                 f"{store.name}: another process began a run here at the same time. "
                 "Nothing was changed. Run the same command again to continue that run."
             )
+        store = store.writer()
         hierarchy.begin(store, manifest.zarr_format)
         create_run(store, manifest, preparation, schemas)
     except BaseException:
@@ -189,16 +191,26 @@ def _reopen(store: Store, manifest: Manifest, options: Options, arguments: Argum
     records = run.records()
     if all(record.n_rows >= run.n_rows for record in records):
         return run
-    store.lock()
+    _take(store)
     try:
+        run = replace(run, store=store.writer())
         check_logp(store, manifest, preparation, run.records())
         if options.draws > manifest.draws:
-            longer = extend_run(store, manifest, preparation, schemas, options.draws)
+            longer = extend_run(run.store, manifest, preparation, schemas, options.draws)
             run = replace(run, manifest=longer)
     except BaseException:
         store.unlock()
         raise
     return run
+
+
+def _take(store: Store) -> None:
+    if store.read_only:
+        raise StoreWriteError(
+            f"{store.name} was opened read-only, and there is something to draw. "
+            "Open it for writing."
+        )
+    store.lock()
 
 
 def _check_store_options(store: Store, manifest: Manifest, options: Options) -> None:

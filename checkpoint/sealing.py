@@ -32,8 +32,8 @@ def seal(store: Store, manifest: Manifest, chain: int, buffer: RowBuffer) -> Non
     chunks = {}
     for column in manifest.columns:
         spec = manifest.spec(column, warmup)
-        index = (chain, chunk_idx, *(0 for _ in column.shape))
+        index = manifest.chunk_index(column, chain, chunk_idx)
         chunks[spec.chunk_key(*index)] = spec.encode(rows[column.path][None])
-    store.put(chunks)
+    store.write(chunks)
     spec = manifest.draw_idx_spec()
-    store.put({spec.chunk_key(chain): spec.encode([buffer.stop_draw_idx])})
+    store.write({spec.chunk_key(chain): spec.encode([buffer.stop_draw_idx])})

@@ -16,7 +16,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cloudpickle
@@ -26,6 +26,7 @@ from checkpoint import durability
 from checkpoint._pymc.setup import exact_compilation
 from checkpoint.chain import ChainTask, run_chain
 from checkpoint.errors import ChainError, CheckpointError
+from checkpoint.stores import RemoteStore, answer
 
 __all__ = ["MAX_RESTARTS", "WorkerSettings", "run_in_workers"]
 
@@ -147,10 +148,13 @@ class _Pool:
             raise ChainError(
                 f"Chain {worker.chain} sent what cannot be read.", worker.chain
             ) from error
-        if kind == "at":
+        if kind == "store":
+            worker.serve(content)
+        elif kind == "at":
+            worker.is_waiting = self.settings.step_by_step
             n_rows, point, stats = content
             self.listener(worker.chain, n_rows, point, stats)
-            worker.answer(self.settings)
+            worker.let_go_on()
         elif kind == "done":
             self.active.remove(worker)
             worker.close()
@@ -182,15 +186,18 @@ class _Pool:
         """Let the active workers commit and end; errors after the first are theirs to keep."""
         deadline = time.monotonic() + 60
         for worker in self.active:
-            # It may wait for the answer to a draw whose callback raised; one too many is harmless.
-            worker.answer(self.settings)
+            worker.let_go_on()  # it may wait for a callback that raised
             while time.monotonic() < deadline:
                 try:
                     if worker.pipe.poll(_REPORT_INTERVAL):
-                        kind, _ = worker.pipe.recv()
-                        if kind != "at":
+                        kind, content = worker.pipe.recv()
+                        if kind == "store":
+                            worker.serve(content)
+                        elif kind == "at":
+                            worker.is_waiting = self.settings.step_by_step
+                            worker.let_go_on()
+                        else:
                             break
-                        worker.answer(self.settings)
                 except (EOFError, OSError):
                     break
 
@@ -207,9 +214,12 @@ class _Worker:
         self.chain = task.chain
         self.n_restarts = n_restarts
         self.is_started = False
+        self.is_waiting = False
         self.pipe, remote = multiprocessing.Pipe()
         method = settings.mp_ctx.get_start_method()
         is_forked = method == "fork"
+        if not task.store.writes_in_workers:
+            task = replace(task, store=RemoteStore(task.store.name))
         self.process = settings.mp_ctx.Process(
             target=_main,
             name=f"worker_chain_{task.chain}",
@@ -234,9 +244,16 @@ class _Worker:
         with suppress(OSError):
             self.pipe.send("start")
 
-    def answer(self, settings: WorkerSettings) -> None:
-        """Let a worker that waits for its callback go on."""
-        if settings.step_by_step:
+    def serve(self, request: Any) -> None:
+        """Do what the worker asks of the store."""
+        reply = answer(self.task.store, request)
+        with suppress(OSError):
+            self.pipe.send(reply)
+
+    def let_go_on(self) -> None:
+        """Let the worker go on if it waits for its callback."""
+        if self.is_waiting:
+            self.is_waiting = False
             with suppress(OSError):
                 self.pipe.send(None)
 
@@ -313,6 +330,8 @@ def _main(
         with limits, exact_compilation(fastmath):
             if isinstance(task, bytes):
                 task = cloudpickle.loads(task)
+            if isinstance(task.store, RemoteStore):
+                task.store.connect(pipe)
             run_chain(task, _Reporter(pipe, stop_flag, step_by_step, task.n_rows))
         pipe.send(("done", None))
     except BaseException as error:

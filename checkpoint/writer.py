@@ -2,25 +2,35 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from checkpoint import commit_log, layout
 from checkpoint.adapters import Adapter
-from checkpoint.errors import RunLockedError
+from checkpoint.errors import DamagedStoreError, RunLockedError
 from checkpoint.manifest import Manifest
 from checkpoint.recording import Recorder, RowPlan
-from checkpoint.recovery import ChainRecord
+from checkpoint.recovery import ChainRecord, read_draw_idx
 from checkpoint.rows import RowBuffer
 from checkpoint.sealing import seal
 from checkpoint.stores import KeyTakenError, Store
 
 __all__ = ["ChainWriter"]
 
+_MERGED = 64
+"""Entries of the log that are merged into one."""
+
 _MAX_COST = 0.01
 """Share of the time that commits may take; they become rarer where they would take more ..."""
 
 _MAX_STRETCH = 1.0
 """... but never rarer than this many seconds for it: what can be lost stays bounded."""
+
+
+class _Logged(NamedTuple):
+    """An entry in the log, and how often what it holds was merged."""
+
+    first_draw_idx: int
+    level: int
 
 
 class ChainWriter:
@@ -60,9 +70,10 @@ class ChainWriter:
         buffer = _load_buffer(manifest, record)
         self._recorder = Recorder(plan, compute, adapters, steps, buffer)
         self._n_committed = buffer.n_rows
-        self._entries = [
-            layout.log_entry(self.chain, entry.first_draw_idx) for entry in record.entries
-        ]
+        self._n_counted = read_draw_idx(store, manifest, record.chain)
+        self._log = [_Logged(entry.first_draw_idx, 0) for entry in record.entries]
+        # What is kept per commit would be lost with the borders of commits.
+        self._may_merge = not any(column.per_commit for column in manifest.columns)
         self._last_commit = time.monotonic()
 
     @property
@@ -110,28 +121,14 @@ class ChainWriter:
         began = time.monotonic()
         self.settle()
         first = self.buffer.first_draw_idx + start
-        rows = self.buffer.slices(start, stop)
-        manifest = self._manifest
-        entry = commit_log.encode(
-            manifest.run_id,
-            self.chain,
-            first,
-            stop - start,
-            manifest.columns,
-            rows,
-            self._column_list,
-        )
-        key = layout.log_entry(self.chain, first)
         try:
-            self._store.create(key, entry)
+            self._store.create(layout.log_entry(self.chain, first), self._encode(first))
         except KeyTakenError:
-            raise RunLockedError(
-                f"{self._store.name}: draw {first} of chain {self.chain} was committed by another "
-                "process. This one stops; nothing recorded is lost. Let one process write a run."
-            ) from None
-        self._entries.append(key)
+            raise self._overtaken(first) from None
+        self._log.append(_Logged(first, 0))
         self._n_committed = stop
         self._wait_for_next(began)
+        self._merge()
 
     def seal(self) -> None:
         """Move the chunk in progress into the arrays.
@@ -147,16 +144,64 @@ class ChainWriter:
             # The chunk was sealed in part: what it holds per commit is about to be replaced.
             self.commit()
         self.settle()
+        self._check_alone()
         seal(self._store, self._manifest, self.chain, self.buffer)
-        self._n_sealed = self.n_rows
-        self._store.delete(self._entries)
-        self._entries.clear()
+        self._n_sealed = self._n_counted = self.n_rows
+        self._store.remove([self._key(entry) for entry in self._log])
+        self._log.clear()
         self._n_committed = self.buffer.n_rows
         if self.buffer.is_full and self.n_rows < self._manifest.total:
             _, _, _, capacity = self._manifest.chunk_of(self.n_rows)
             self._recorder.start_chunk(capacity)
             self._n_committed = 0
         self._wait_for_next(began, may_stretch=False)
+
+    def _encode(self, first: int) -> bytes:
+        """Return the log entry of all rows from draw `first` on."""
+        start, stop = first - self.buffer.first_draw_idx, self.buffer.n_rows
+        return commit_log.encode(
+            self._manifest.run_id,
+            self.chain,
+            first,
+            stop - start,
+            self._manifest.columns,
+            self.buffer.slices(start, stop),
+            self._column_list,
+        )
+
+    def _merge(self) -> None:
+        """Put many small entries into one, so that reading the log takes few steps.
+
+        The first is replaced, then the others go. A crash in between leaves entries whose rows
+        are in the one before them, which `recover` passes over.
+        """
+        while self._may_merge and len(self._log) >= _MERGED:
+            last = self._log[-_MERGED:]
+            if last[0].level != last[-1].level:
+                return
+            first = last[0].first_draw_idx
+            self._store.write({self._key(last[0]): self._encode(first)})
+            self._store.remove([self._key(entry) for entry in last[1:]])
+            self._log[-_MERGED:] = [_Logged(first, last[0].level + 1)]
+
+    def _check_alone(self) -> None:
+        """Hold that no other process has gone on from what this one has recorded.
+
+        A commit finds its entry taken then. Chunks and their count have no such guard.
+        """
+        following = self.buffer.first_draw_idx + self._n_committed
+        counted = read_draw_idx(self._store, self._manifest, self.chain)
+        if counted != self._n_counted or self._store.has(layout.log_entry(self.chain, following)):
+            raise self._overtaken(following)
+
+    def _overtaken(self, draw_idx: int) -> RunLockedError:
+        return RunLockedError(
+            f"{self._store.name}: draw {draw_idx} of chain {self.chain} was committed by another "
+            "process. This one stops; nothing recorded is lost. Let one process write a run."
+        )
+
+    def _key(self, entry: "_Logged") -> str:
+        return layout.log_entry(self.chain, entry.first_draw_idx)
 
     def _wait_for_next(self, began: float, may_stretch: bool = True) -> None:
         self._last_commit = began  # what is drawn from here on can be lost
@@ -168,12 +213,20 @@ class ChainWriter:
         """Free the names of entries that cannot be read; their bytes are kept for inspection."""
         if record.damage is not None:
             for key in record.damage.keys:
-                data = self._store.get(key)
+                data = _read_or_none(self._store, key)
                 if data is not None:
                     name = key.removeprefix(f"{layout.LOG}/c/").replace("/", "-")
-                    self._store.put({f"{layout.LOG}/damaged/{name}": data})
-            self._store.delete(record.damage.keys)
-        self._store.delete(record.stale_keys)
+                    self._store.write({f"{layout.LOG}/damaged/{name}": data})
+            self._store.remove(record.damage.keys)
+        self._store.remove(record.stale_keys)
+
+
+def _read_or_none(store: Store, key: str) -> bytes | None:
+    """Return a value, or None where the store cannot read it; its bytes are in the store then."""
+    try:
+        return store.read(key)
+    except DamagedStoreError:
+        return None
 
 
 def _seal_complete_chunks(store: Store, manifest: Manifest, record: ChainRecord) -> int:

@@ -12,7 +12,13 @@ PACKAGE = Path(checkpoint.__file__).parent
 LAYERS = [
     {"errors", "layout"},
     {"durability"},
-    {"stores", "stores.base", "stores.directory"},
+    {"stores.base", "stores.holder", "stores.zip_records"},
+    {"stores.file_lock", "stores.claims", "stores.remote", "stores.zip_scan"},
+    {"stores.zip_archive", "stores.write_behind"},
+    {"stores.claimed"},
+    {"stores.directory", "stores.zip", "stores.wrapped", "stores.objects"},
+    {"stores.resolve"},
+    {"stores"},
     {"plain", "generators", "arrays", "rows", "commit_log", "manifest", "hierarchy"},
     {"_pymc", "_pymc.steps", "_pymc.setup", "_pymc.model", "_pymc.results", "_pymc.progress",
      "_pymc.datasets"},
@@ -30,6 +36,9 @@ LAYERS = [
     {"run"},
     {"driving"},
     {"sampling"},
+    {"cli.archives"},
+    {"cli.compact", "cli.repair"},
+    {"cli"},
     {""},
 ]  # fmt: skip
 

@@ -43,14 +43,14 @@ class CrashingStore(DirectoryStore):
         if is_here:
             raise CrashError
 
-    def put(self, values):
-        self._operate("put", values)
+    def write(self, values):
+        self._operate("write", values)
 
     def create(self, key, value):
         self._operate("create", key, value)
 
-    def delete(self, keys):
-        self._operate("delete", list(keys))
+    def remove(self, keys):
+        self._operate("remove", list(keys))
 
     def unlock(self):
         lock, self._lock = self._lock, None

@@ -1,107 +1,118 @@
 """A run in a directory: one file a key."""
 
 import contextlib
-import json
 import os
-import socket
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-
-import filelock
+from typing import Any
 
 from checkpoint import durability, layout
-from checkpoint.errors import NotARunError, RunLockedError, StoreWriteError
-from checkpoint.stores.base import KeyTakenError, Store
+from checkpoint.errors import NotARunError
+from checkpoint.stores.base import KeyTakenError, Store, explained
+from checkpoint.stores.file_lock import WriterLock
 
 __all__ = ["DirectoryStore"]
 
 
+# Lock, note of the holder, temporary files. The documents of Zarr format 2 begin with a dot too.
+_HIDDEN = (".lock", ".holder", durability.TEMPORARY_PREFIX)
+
+
 class DirectoryStore(Store):
-    """Keys as files below a directory; the layout of zarr's LocalStore.
+    """Keys as files below a directory, as in zarr's LocalStore, and synced.
 
     Parameters
     ----------
     root : path
         The directory. It is made when the first key is written.
+    read_only : bool
 
     Notes
     -----
     Durability: `put` and `create` return when file and directory are synced.
     """
 
-    def __init__(self, root: str | os.PathLike[str]) -> None:
+    writes_in_workers = True
+
+    def __init__(self, root: str | os.PathLike[str], *, read_only: bool = False) -> None:
+        super().__init__(read_only=read_only)
         self.root = Path(root)
-        self._lock: filelock.BaseFileLock | None = None
+        self._lock: WriterLock | None = None
         if self.root.exists() and not self.root.is_dir():
             raise NotARunError(
                 f"{self.root} is a file, not a directory; nothing was changed. "
                 "Give the path of a run, or one that does not exist yet."
             )
 
-    def __getstate__(self) -> dict[str, object]:
-        return {"root": self.root, "_lock": None}
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_lock": None}
 
     @property
     def name(self) -> str:
         return str(self.root)
 
-    def get(self, key: str) -> bytes | None:
+    def read(self, key: str) -> bytes | None:
         try:
             return (self.root / key).read_bytes()
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
 
-    def contains(self, key: str) -> bool:
+    def has(self, key: str) -> bool:
         return (self.root / key).is_file()
 
-    def names(self, prefix: str) -> list[str]:
+    def keys(self, prefix: str = "") -> Iterator[str]:
+        for folder, folders, names in os.walk(self.root / prefix.rpartition("/")[0]):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            below = Path(folder).relative_to(self.root).as_posix()
+            for name in names:
+                key = name if below == "." else f"{below}/{name}"
+                if key.startswith(prefix) and not name.startswith(_HIDDEN):
+                    yield key
+
+    def names(self, folder: str) -> list[str]:
         try:
-            found = os.listdir(self.root / prefix)
+            found = os.listdir(self.root / folder)
         except (FileNotFoundError, NotADirectoryError):
             return []
-        return sorted(name for name in found if not name.startswith("."))
+        return sorted(name for name in found if not name.startswith(_HIDDEN))
 
-    def put(self, values: Mapping[str, bytes]) -> None:
-        with self._explain_failure():
+    def write(self, values: Mapping[str, bytes]) -> None:
+        with explained(self.name, self.root):
             durability.replace_many({self.root / key: value for key, value in values.items()})
 
     def create(self, key: str, value: bytes) -> None:
-        with self._explain_failure():
+        with explained(self.name, self.root):
             try:
                 durability.create(self.root / key, value)
             except FileExistsError:
                 raise KeyTakenError(key) from None
 
-    def delete(self, keys: Iterable[str]) -> None:
-        with self._explain_failure():
+    def remove(self, keys: Iterable[str]) -> None:
+        with explained(self.name, self.root):
             for key in keys:
                 durability.remove(self.root / key)
 
     def lock(self) -> None:
         folder = self.root / layout.LOG
-        with self._explain_failure():
+        with explained(self.name, self.root):
             durability.make_directory(folder)
-            # The workers of a killed run hold the lock until they are gone, moments later.
-            lock = filelock.FileLock(folder / ".lock", timeout=2, thread_local=False)
-            try:
-                lock.acquire()
-            except filelock.Timeout:
-                raise RunLockedError(
-                    f"{self.name} is being written by {self._holder()}. "
-                    "Wait until that run ends or stop it, then run this again; "
-                    "checkpoint.open() reads it meanwhile."
-                ) from None
-            claim = {"host": socket.gethostname(), "pid": os.getpid(), "since": time.time()}
-            (folder / ".holder").write_text(json.dumps(claim))
+            lock = WriterLock(folder / ".lock", folder / ".holder")
+            lock.acquire(self.name, self._last_commit)
             self._remove_leftovers()
         self._lock = lock
 
     def unlock(self) -> None:
         if self._lock is not None:
-            durability.remove(self.root / layout.LOG / ".holder")
             self._lock.release()
             self._lock = None
+
+    def _last_commit(self) -> float | None:
+        folders = [self.root / layout.DRAW_IDX, *(self.root / layout.LOG / "c").glob("*")]
+        times = []
+        for folder in folders:
+            with contextlib.suppress(OSError):
+                times += [entry.stat().st_mtime for entry in os.scandir(folder)]
+        return max(times, default=None)
 
     def _remove_leftovers(self) -> None:
         """Remove temporary files of writers that died; there is no other writer now."""
@@ -109,24 +120,3 @@ class DirectoryStore(Store):
             for name in names:
                 if name.startswith(durability.TEMPORARY_PREFIX):
                     durability.remove(Path(folder) / name)
-
-    def _holder(self) -> str:
-        try:
-            claim = json.loads((self.root / layout.LOG / ".holder").read_text())
-            since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(claim["since"]))
-            return f"process {claim['pid']} on {claim['host']} since {since}"
-        except (OSError, ValueError, KeyError):
-            return "another process"
-
-    @contextlib.contextmanager
-    def _explain_failure(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            if isinstance(error, StoreWriteError | RunLockedError):
-                raise
-            raise StoreWriteError(
-                f"Cannot write to {self.name}: {error.strerror or error} "
-                f"({error.filename or self.root}). What was recorded before is intact. "
-                "Free space or mend the permissions, then run the same command again."
-            ) from error

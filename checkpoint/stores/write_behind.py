@@ -1,0 +1,194 @@
+"""Writing behind: sampling goes on from memory while a slow store takes what it was given."""
+
+import queue
+import random
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
+
+from checkpoint.errors import CheckpointWarning, RunLockedError, StoreUnreachableError
+from checkpoint.stores.base import KeyTakenError, Store
+from checkpoint.stores.claims import HEARTBEAT, Claim
+
+__all__ = ["WriteBehind"]
+
+T = TypeVar("T")
+
+_MAX_WAITING_NBYTES = 256 << 20
+"""What may wait in memory; sampling waits while it is more."""
+
+_PATIENCE = 3600.0
+"""Seconds for which a store that does not answer is tried again."""
+
+_LONGEST_PAUSE = 30.0
+
+
+class WriteBehind(Store):
+    """Hands each write to a thread, which does them in order; reads wait for the writes.
+
+    Parameters
+    ----------
+    store : Store
+        Locked by `claim`.
+    claim : Claim
+        Renewed between writes.
+
+    Notes
+    -----
+    Durability: `write` and `create` return before anything is durable; `flush` waits for it. While
+    the store does not answer, what waits is tried again, at growing intervals. A write that fails
+    otherwise is raised by the next call, and nothing is written after it.
+    """
+
+    def __init__(self, store: Store, claim: Claim) -> None:
+        super().__init__()
+        self._store = store
+        self._claim = claim
+        self._work: queue.Queue[tuple[Callable[..., None], Any, int] | None] = queue.Queue()
+        self._changed = threading.Condition()
+        self._n_waiting = 0
+        self._nbytes_waiting = 0
+        self._error: BaseException | None = None
+        self._last_commit: float | None = None
+        self._has_warned = False
+        self._is_closing = False
+        self._thread = threading.Thread(target=self._run, name="write-behind", daemon=True)
+        self._thread.start()
+
+    @property
+    def name(self) -> str:
+        return self._store.name
+
+    def read(self, key: str) -> bytes | None:
+        self.flush()
+        return self._patiently(self._store.read, key)
+
+    def has(self, key: str) -> bool:
+        self.flush()
+        return self._patiently(self._store.has, key)
+
+    def missing(self, keys: Iterable[str]) -> list[str]:
+        self.flush()
+        return self._patiently(self._store.missing, keys)
+
+    def keys(self, prefix: str = "") -> Iterator[str]:
+        self.flush()
+        return self._patiently(self._store.keys, prefix)
+
+    def names(self, folder: str) -> list[str]:
+        self.flush()
+        return self._patiently(self._store.names, folder)
+
+    def write(self, values: Mapping[str, bytes]) -> None:
+        self._later(self._store.write, dict(values), sum(map(len, values.values())))
+
+    def create(self, key: str, value: bytes) -> None:
+        self._later(self._create, (key, value), len(value))
+
+    def remove(self, keys: Iterable[str]) -> None:
+        self._later(self._store.remove, list(keys), 0)
+
+    def flush(self) -> None:
+        """Wait until all that was written is durable.
+
+        Raises
+        ------
+        CheckpointError
+            If a write failed.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: not self._n_waiting or self._error is not None)
+            self._raise()
+
+    def lock(self) -> None:
+        raise NotImplementedError("It is made by a store that is locked.")
+
+    def unlock(self) -> None:
+        try:
+            self.flush()
+        finally:
+            self._is_closing = True
+            self._work.put(None)
+            self._thread.join()
+            self._store.unlock()
+
+    def finish(self) -> None:
+        self.flush()
+        self._store.finish()
+
+    def _create(self, item: tuple[str, bytes]) -> None:
+        try:
+            self._store.create(*item)
+        except KeyTakenError:
+            raise RunLockedError(
+                f"{self.name}: {item[0]} was written by another process. This one stops; nothing "
+                "recorded is lost. Let one process write a run."
+            ) from None
+        self._last_commit = time.time()
+
+    def _patiently(self, do: Callable[[Any], T], argument: Any) -> T:
+        """Do something, again and again while the store does not answer."""
+        deadline = time.monotonic() + _PATIENCE
+        pause = 0.25
+        while True:
+            try:
+                return do(argument)
+            except StoreUnreachableError as error:
+                if time.monotonic() > deadline or self._is_closing:
+                    raise
+                if not self._has_warned:
+                    self._has_warned = True
+                    warnings.warn(
+                        f"{self.name} does not answer. Sampling goes on from memory; what waits "
+                        f"is tried again for {_PATIENCE / 60:.0f} minutes. {error}",
+                        CheckpointWarning,
+                        stacklevel=2,
+                    )
+                time.sleep(pause * random.uniform(0.5, 1.0))
+                pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _later(self, do: Callable[..., None], argument: Any, nbytes: int) -> None:
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._nbytes_waiting < _MAX_WAITING_NBYTES or self._error is not None
+            )
+            self._raise()
+            self._n_waiting += 1
+            self._nbytes_waiting += nbytes
+        self._work.put((do, argument, nbytes))
+
+    def _raise(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def _run(self) -> None:
+        next_beat = time.monotonic() + HEARTBEAT
+        while True:
+            if time.monotonic() >= next_beat:
+                next_beat = time.monotonic() + HEARTBEAT
+                self._try(self._claim.beat, self._last_commit)
+            try:
+                item = self._work.get(timeout=max(0.0, next_beat - time.monotonic()))
+            except queue.Empty:
+                continue
+            if item is None:
+                return
+            do, argument, nbytes = item
+            self._try(do, argument)
+            with self._changed:
+                self._n_waiting -= 1
+                self._nbytes_waiting -= nbytes
+                self._changed.notify_all()
+
+    def _try(self, do: Callable[..., None], argument: Any) -> None:
+        """Do something unless something before it has failed."""
+        if self._error is not None:
+            return
+        try:
+            self._patiently(do, argument)
+        except BaseException as error:
+            with self._changed:
+                self._error = error
+                self._changed.notify_all()

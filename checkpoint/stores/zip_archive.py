@@ -1,0 +1,343 @@
+"""A zip file that only grows: what is written once is never changed.
+
+Entries are appended and synced. Directory and end record follow now and then, so that programs
+that know no more than zip open the file at nearly any time. Values that were replaced or removed
+stay, until `compact` writes what is left to a new file and puts it in the place of the old one.
+"""
+
+import os
+import time
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from checkpoint import durability
+from checkpoint.errors import DamagedStoreError, NotARunError
+from checkpoint.stores.zip_records import (
+    DEFLATED,
+    STORED,
+    Entry,
+    RecordError,
+    RefusedError,
+    inflate,
+    pack_directory,
+    pack_local,
+    unpack_local,
+)
+from checkpoint.stores.zip_scan import REMOVED, Scan, is_zip, scan, walk
+
+__all__ = ["Archive", "Repair"]
+
+# Python's zipfile, and with it zarr, looks for the end record in the last 64 KiB.
+_WITHIN_REACH = 0xFFFF
+_DIRECTORY_INTERVAL = 1.0
+
+_SLACK = 4 << 20
+"""Bytes that may be superseded before compacting is considered."""
+
+_CENTRAL_NBYTES = 46
+_LOCAL_NBYTES = 30
+_BLOCK = 4 << 20
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What a look at every byte of a file found.
+
+    Attributes
+    ----------
+    n_entries, n_bytes : int
+        Values, and the bytes of the file.
+    has_walked : bool
+        Whether it had no directory at its end that could be trusted.
+    n_torn : int
+        Bytes of a record that was cut off, at the end.
+    damaged : list of str
+        What fails its checksum, a line each.
+    was_replaced : bool
+        Whether a mended file is to take its place.
+    """
+
+    n_entries: int
+    n_bytes: int
+    has_walked: bool
+    n_torn: int
+    damaged: list[str]
+    was_replaced: bool
+
+
+class Archive:
+    """An open zip file.
+
+    Parameters
+    ----------
+    path : Path
+    writable : bool
+        Whether to append to it. A torn end is cut off then. There must be no other writer.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it is to be read and does not exist.
+    NotARunError
+        If it is no zip file, or one that a store cannot be.
+    """
+
+    def __init__(self, path: Path, writable: bool) -> None:
+        self.path = path
+        self.descriptor = (
+            durability.open_for_appending(path)
+            if writable
+            else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        )
+        try:
+            self._scan = self._read()
+            stat = os.fstat(self.descriptor)
+            self.identity = (stat.st_dev, stat.st_ino)
+            self.n_torn = stat.st_size - self._scan.end
+            if writable and self.n_torn:
+                durability.cut(self.descriptor, self._scan.end)
+        except BaseException:
+            self.close()
+            raise
+        self._n_live = sum(map(_nbytes_of, self.entries, self.entries.values()))
+        self._directory_written = 0.0
+        self._compact_above = 0
+
+    def close(self) -> None:
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+    def __del__(self) -> None:
+        self.close()
+
+    @property
+    def entries(self) -> dict[str, Entry]:
+        """What it holds, in the order in which the keys first came."""
+        return self._scan.entries
+
+    @property
+    def found(self) -> Scan:
+        """What was found when it was opened, and what has come since."""
+        return self._scan
+
+    @property
+    def n_superseded(self) -> int:
+        """Bytes that compacting would save."""
+        return self._scan.end - self._n_live
+
+    @property
+    def should_compact(self) -> bool:
+        """Whether so much is superseded that it must be compacted to stay in proportion.
+
+        While it is, there are two files, of at most 2.5 times what is left, and `_SLACK`.
+        """
+        return self.n_superseded > max(self._n_live // 2 + _SLACK, self._compact_above)
+
+    def catch_up(self) -> None:
+        """Take in what another process has appended since."""
+        size = os.fstat(self.descriptor).st_size
+        if size > self._scan.end:
+            walk(self.descriptor, size, self._scan, verify=False)
+
+    def read(self, key: str) -> bytes | None:
+        """Return a value, held against its checksum.
+
+        Raises
+        ------
+        DamagedStoreError
+            If it does not hold.
+        """
+        entry = self.entries.get(key)
+        if entry is None:
+            return None
+        guess = _LOCAL_NBYTES + len(key.encode()) + 64
+        data = os.pread(self.descriptor, guess + entry.n_packed, entry.offset)
+        try:
+            local = unpack_local(data, entry.offset)
+            if local.name != key:
+                raise RecordError(f"there is {local.name}")
+            packed = data[local.header_nbytes : local.header_nbytes + entry.n_packed]
+            if len(packed) < entry.n_packed:
+                start = entry.offset + local.header_nbytes
+                packed = os.pread(self.descriptor, entry.n_packed, start)
+            value = inflate(packed, entry.n_bytes) if entry.method == DEFLATED else packed
+            if len(value) != entry.n_bytes or zlib.crc32(value) != entry.crc:
+                raise RecordError("its checksum does not hold")
+        except RecordError as error:
+            raise DamagedStoreError(
+                f"{self.path}: {key}, at byte {entry.offset}, cannot be read: {error}. "
+                "Restore the file from a copy."
+            ) from error
+        return value
+
+    def append(self, values: Iterable[tuple[str, bytes]]) -> None:
+        """Add values; they are durable on return.
+
+        Notes
+        -----
+        Durability: if it fails, the file is as it was.
+        """
+        parts, added, at = [], {}, self._scan.end
+        for key, value in values:
+            crc = zlib.crc32(value)
+            header = pack_local(key, crc, len(value))
+            parts += [header, value]
+            added[key] = Entry(at, STORED, crc, len(value), len(value))
+            at += len(header) + len(value)
+        self._append_bytes(b"".join(parts), sync=True)
+        for key, entry in added.items():
+            self._n_live -= _nbytes_of(key, self.entries.get(key))
+            self.entries[key] = entry
+            self._n_live += _nbytes_of(key, entry)
+        self._write_directory_if_due()
+
+    def remove(self, keys: Iterable[str]) -> None:
+        """Take keys out of the store; their bytes stay until it is compacted."""
+        gone = [key for key in keys if key in self.entries]
+        if not gone:
+            return
+        listed = "\0".join(gone).encode()
+        header = pack_local(REMOVED, zlib.crc32(listed), len(listed))
+        self._append_bytes(header + listed, sync=False)
+        for key in gone:
+            self._n_live -= _nbytes_of(key, self.entries.pop(key))
+
+    def write_directory(self) -> None:
+        """Add directory and end record. Not synced: all that they list is."""
+        if self._scan.directory_end < self._scan.end or not self._scan.end:
+            self._append_bytes(pack_directory(self.entries, self._scan.end), sync=False)
+            self._scan.directory_end = self._scan.end
+        self._directory_written = time.monotonic()
+
+    def check(self) -> Repair:
+        """Hold every value against its checksum."""
+        damaged = [*self.found.damaged]
+        for key in () if self.found.has_walked else self.entries:  # a walk has checked them
+            try:
+                self.read(key)
+            except DamagedStoreError as error:
+                damaged.append(str(error))
+        has_tail = self.found.directory_end < self.found.end
+        return Repair(
+            len(self.entries),
+            os.fstat(self.descriptor).st_size,
+            self.found.has_walked,
+            self.n_torn,
+            damaged,
+            was_replaced=self.found.has_walked or has_tail or self.n_torn > 0,
+        )
+
+    def compact(self) -> None:
+        """Put a file with only what is left in the place of this one.
+
+        Notes
+        -----
+        Durability: whatever happens, the old file or the new one is there, whole.
+        """
+        temporary = durability.temporary_beside(self.path)
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        try:
+            os.fchmod(descriptor, os.fstat(self.descriptor).st_mode & 0o7777)
+            entries, end = _copy_entries(self.descriptor, descriptor, self.entries)
+            directory = pack_directory(entries, end)
+            durability.write_at(descriptor, end, directory)
+            durability.sync(descriptor)
+            durability.publish(temporary, self.path)
+        except BaseException:
+            os.close(descriptor)
+            durability.remove(temporary)
+            self._compact_above = self.n_superseded * 2
+            raise
+        self.close()
+        self.descriptor = descriptor
+        stat = os.fstat(descriptor)
+        self.identity = (stat.st_dev, stat.st_ino)
+        end += len(directory)
+        self._scan = Scan(entries, end, end)
+        self._n_live = sum(map(_nbytes_of, entries, entries.values()))
+        self._compact_above = 0
+        self._directory_written = time.monotonic()
+
+    def _read(self) -> Scan:
+        if not is_zip(self.descriptor):
+            raise NotARunError(
+                f"{self.path} is no zip file; nothing was changed. "
+                "Give the path of a run, or one that does not exist yet."
+            )
+        try:
+            return scan(self.descriptor)
+        except RefusedError as error:
+            raise NotARunError(
+                f"{self.path} is a zip file that cannot be a store: {error}. "
+                "Nothing was changed. Choose another path."
+            ) from error
+
+    def _append_bytes(self, data: bytes, sync: bool) -> None:
+        end = self._scan.end
+        try:
+            durability.write_at(self.descriptor, end, data)
+            if sync:
+                durability.sync(self.descriptor)
+        except BaseException:
+            durability.cut(self.descriptor, end)
+            raise
+        self._scan.end = end + len(data)
+
+    def _write_directory_if_due(self) -> None:
+        n_directory = sum(_CENTRAL_NBYTES + len(key) for key in self.entries)
+        n_behind = self._scan.end - self._scan.directory_end
+        is_late = time.monotonic() - self._directory_written >= _DIRECTORY_INTERVAL
+        is_far = n_behind > _WITHIN_REACH
+        if (is_late and n_directory <= _WITHIN_REACH) or (is_far and n_behind >= n_directory):
+            self.write_directory()
+
+
+def _nbytes_of(key: str, entry: Entry | None) -> int:
+    """Return what an entry takes, in its place and in the directory."""
+    if entry is None:
+        return 0
+    return _LOCAL_NBYTES + _CENTRAL_NBYTES + 2 * len(key.encode()) + entry.n_packed
+
+
+def _copy_entries(
+    source: int, target: int, entries: Mapping[str, Entry]
+) -> tuple[dict[str, Entry], int]:
+    """Copy entries to the start of another file; return them as they are there, and the end."""
+    moved: dict[str, Entry] = {}
+    waiting: list[bytes] = []
+    at = written = 0
+    for key, entry in entries.items():
+        header = pack_local(key, entry.crc, entry.n_bytes, entry.method, entry.n_packed)
+        moved[key] = entry._replace(offset=at)
+        start = entry.offset + _header_nbytes(source, entry.offset)
+        at += len(header) + entry.n_packed
+        waiting.append(header)
+        left = entry.n_packed
+        while left:
+            block = os.pread(source, min(left, _BLOCK), start)
+            if not block:
+                raise DamagedStoreError(f"{key} is cut off at byte {start}.")
+            waiting.append(block)
+            start, left = start + len(block), left - len(block)
+            if sum(map(len, waiting)) >= _BLOCK:
+                written = _write_all(target, written, waiting)
+    return moved, _write_all(target, written, waiting)
+
+
+def _write_all(target: int, offset: int, waiting: list[bytes]) -> int:
+    data = b"".join(waiting)
+    waiting.clear()
+    durability.write_at(target, offset, data)
+    return offset + len(data)
+
+
+def _header_nbytes(source: int, offset: int) -> int:
+    fixed = os.pread(source, _LOCAL_NBYTES, offset)
+    return (
+        _LOCAL_NBYTES
+        + int.from_bytes(fixed[26:28], "little")
+        + int.from_bytes(fixed[28:30], "little")
+    )

@@ -1,0 +1,338 @@
+"""The records of a zip file, packed and unpacked: what PKWARE's APPNOTE 6.3 calls them.
+
+Only what a store needs: entries that are stored or deflated, on one disk, in the clear.
+"""
+
+import re
+import struct
+import zlib
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+__all__ = [
+    "CENTRAL",
+    "DEFLATED",
+    "END",
+    "END_64",
+    "LOCAL",
+    "LOCATOR_64",
+    "STORED",
+    "TRAILER_NBYTES",
+    "Directory",
+    "Entry",
+    "Local",
+    "RecordError",
+    "RefusedError",
+    "inflate",
+    "pack_directory",
+    "pack_local",
+    "record_nbytes",
+    "unpack_directory",
+    "unpack_end",
+    "unpack_local",
+]
+
+LOCAL = b"PK\x03\x04"
+CENTRAL = b"PK\x01\x02"
+END = b"PK\x05\x06"
+END_64 = b"PK\x06\x06"
+LOCATOR_64 = b"PK\x06\x07"
+
+STORED, DEFLATED = 0, 8
+
+_LOCAL = struct.Struct("<4s5H3L2H")
+_CENTRAL = struct.Struct("<4s6H3L5H2L")
+_END = struct.Struct("<4s4H2LH")
+_END_64 = struct.Struct("<4sQ2H2L4Q")
+_LOCATOR_64 = struct.Struct("<4sLQL")
+
+TRAILER_NBYTES = _END.size + 0xFFFF
+"""The end record, with the longest comment, lies within so many bytes of the end."""
+
+_ENCRYPTED, _SIZES_FOLLOW, _UTF8 = 0x1, 0x8, 0x800
+_MAX_16, _MAX_32 = 0xFFFF, 0xFFFFFFFF
+_EXTRA_64 = 1
+_COMMENT = b"checkpoint: directory crc32 %08x"
+_OUR_COMMENT = re.compile(rb"checkpoint: directory crc32 [0-9a-f]{8}")
+_DATE, _TIME = 0x21, 0  # 1980-01-01, the first that a zip file can say: equal runs, equal bytes
+_UNIX, _FILE_MODE = 3 << 8, 0o100644 << 16
+
+# Deflate cannot shrink by more than 1032 to 1 (zlib's technical details).
+_MAX_INFLATION = 1032
+
+
+class RecordError(ValueError):
+    """Bytes that are no whole record."""
+
+
+class RefusedError(RecordError):
+    """A record of a kind that a store may not hold."""
+
+
+class Entry(NamedTuple):
+    """Where an archive keeps a value.
+
+    Attributes
+    ----------
+    offset : int
+        Of its local header.
+    method : int
+        `STORED` or `DEFLATED`.
+    crc : int
+        CRC-32 of the value.
+    n_packed : int
+        Bytes in the archive.
+    n_bytes : int
+        Bytes of the value.
+    """
+
+    offset: int
+    method: int
+    crc: int
+    n_packed: int
+    n_bytes: int
+
+
+class Local(NamedTuple):
+    """A local header."""
+
+    name: str
+    entry: Entry
+    header_nbytes: int
+    sizes_follow: bool
+
+
+def pack_local(
+    name: str, crc: int, n_bytes: int, method: int = STORED, n_packed: int = -1
+) -> bytes:
+    """Return the local header of an entry, stored unless said otherwise."""
+    n_packed = n_bytes if n_packed < 0 else n_packed
+    encoded = name.encode()
+    is_large = max(n_packed, n_bytes) >= _MAX_32
+    extra = struct.pack("<2H2Q", _EXTRA_64, 16, n_bytes, n_packed) if is_large else b""
+    sizes = (_MAX_32, _MAX_32) if is_large else (n_packed, n_bytes)
+    header = _LOCAL.pack(
+        LOCAL, 45 if is_large else 20, _UTF8, method, _TIME, _DATE, crc, *sizes,
+        len(encoded), len(extra),
+    )  # fmt: skip
+    return b"".join([header, encoded, extra])
+
+
+def unpack_local(data: bytes, offset: int) -> Local:
+    """Return the local header that `data`, found at `offset` of a file, begins with.
+
+    Raises
+    ------
+    RecordError
+        If it is none, is cut off, or is of an entry that a store may not hold.
+    """
+    if len(data) < _LOCAL.size:
+        raise RecordError("it is cut off")
+    magic, _, flags, method, _, _, crc, n_packed, n_bytes, n_name, n_extra = _LOCAL.unpack_from(
+        data
+    )
+    if magic != LOCAL:
+        raise RecordError("it does not begin as one")
+    end = _LOCAL.size + n_name + n_extra
+    if len(data) < end:
+        raise RecordError("it is cut off")
+    name = _name(data[_LOCAL.size : _LOCAL.size + n_name], flags)
+    extra = _extra_64(data[_LOCAL.size + n_name : end])
+    n_bytes, n_packed = _widened([n_bytes, n_packed], extra)
+    entry = _checked(name, flags, Entry(offset, method, crc, n_packed, n_bytes))
+    return Local(name, entry, end, bool(flags & _SIZES_FOLLOW))
+
+
+def pack_directory(entries: Mapping[str, Entry], offset: int) -> bytes:
+    """Return central directory and end records for a file that they end, from `offset` on."""
+    parts = [_pack_central(name, entry) for name, entry in entries.items()]
+    n_bytes, n_entries = sum(map(len, parts)), len(parts)
+    comment = _COMMENT % zlib.crc32(b"".join(parts))
+    if n_entries >= _MAX_16 or offset >= _MAX_32 or n_bytes >= _MAX_32:
+        counts = (n_entries, n_entries, n_bytes, offset)
+        parts.append(_END_64.pack(END_64, _END_64.size - 12, _UNIX | 45, 45, 0, 0, *counts))
+        parts.append(_LOCATOR_64.pack(LOCATOR_64, 0, offset + n_bytes, 1))
+    shown = min(n_entries, _MAX_16)
+    parts.append(
+        _END.pack(
+            END, 0, 0, shown, shown, min(n_bytes, _MAX_32), min(offset, _MAX_32), len(comment)
+        )
+    )
+    return b"".join([*parts, comment])
+
+
+class Directory(NamedTuple):
+    """Where a central directory is, by its end record.
+
+    Attributes
+    ----------
+    offset, n_bytes, n_entries : int
+    crc : int or None
+        CRC-32 of its bytes, which this package writes into the comment.
+    """
+
+    offset: int
+    n_bytes: int
+    n_entries: int
+    crc: int | None
+
+
+def unpack_end(tail: bytes, at: int, tail_offset: int) -> Directory:
+    """Return where the directory is that the end record at `tail[at:]` ends.
+
+    Raises
+    ------
+    RecordError
+        If it is none, or its directory does not lie just before it.
+    """
+    if len(tail) - at < _END.size:
+        raise RecordError("it is cut off")
+    _, disk, first_disk, n_here, n_entries, n_bytes, offset, n_comment = _END.unpack_from(tail, at)
+    if disk not in (0, _MAX_16) or first_disk not in (0, _MAX_16):
+        raise RefusedError("it is one of several disks, which a store cannot be")
+    if n_here != n_entries:
+        raise RefusedError("it counts entries on other disks")
+    stop = tail_offset + at
+    at_64 = at - _LOCATOR_64.size - _END_64.size
+    if at_64 >= 0 and tail[at - _LOCATOR_64.size :][:4] == LOCATOR_64:
+        found = _END_64.unpack_from(tail, at_64)
+        if found[0] == END_64:
+            n_entries, n_bytes, offset = found[7:]
+            stop = tail_offset + at_64
+    if offset + n_bytes != stop:
+        raise RecordError(f"its directory is said to end at {offset + n_bytes}, expected {stop}")
+    comment = tail[at + _END.size : at + _END.size + n_comment]
+    crc = int(comment[-8:], 16) if _OUR_COMMENT.fullmatch(comment) else None
+    return Directory(offset, n_bytes, n_entries, crc)
+
+
+def unpack_directory(data: bytes, directory: Directory) -> Iterator[tuple[str, Entry]]:
+    """Yield the entries of a central directory, of which `data` are the bytes.
+
+    Raises
+    ------
+    RecordError
+        If it is cut off, or holds what a store may not hold.
+    """
+    if directory.crc not in (None, zlib.crc32(data)):
+        raise RecordError("the central directory fails its checksum")
+    at = 0
+    for _ in range(directory.n_entries):
+        if len(data) - at < _CENTRAL.size or data[at : at + 4] != CENTRAL:
+            raise RecordError("the central directory is cut off")
+        fields = _CENTRAL.unpack_from(data, at)
+        flags, method, crc, n_packed, n_bytes = fields[3], fields[4], *fields[7:10]
+        n_name, n_extra, n_comment, disk, offset = *fields[10:14], fields[16]
+        start = at + _CENTRAL.size
+        at = start + n_name + n_extra + n_comment
+        if len(data) < at:
+            raise RecordError("the central directory is cut off")
+        if disk not in (0, _MAX_16):
+            raise RefusedError("it is one of several disks, which a store cannot be")
+        name = _name(data[start : start + n_name], flags)
+        extra = _extra_64(data[start + n_name : start + n_name + n_extra])
+        n_bytes, n_packed, offset = _widened([n_bytes, n_packed, offset], extra)
+        entry = _checked(
+            name, flags & ~_SIZES_FOLLOW, Entry(offset, method, crc, n_packed, n_bytes)
+        )
+        if not (name.endswith("/") and n_bytes == 0):  # folders, which other programs list
+            yield name, entry
+    if at != len(data):
+        raise RecordError("the central directory is longer than its entries")
+
+
+def record_nbytes(data: bytes) -> int:
+    """Return the length of the record of a directory that `data` begins with.
+
+    Raises
+    ------
+    RecordError
+        If it begins with none.
+    """
+    kinds = {CENTRAL: _CENTRAL, END: _END, END_64: _END_64, LOCATOR_64: _LOCATOR_64}
+    kind = kinds.get(data[:4])
+    if kind is None:
+        raise RecordError("it does not begin as a record")
+    if len(data) < kind.size:
+        raise RecordError("it is cut off")
+    fields = kind.unpack_from(data)
+    if kind is _CENTRAL:
+        return int(_CENTRAL.size + sum(fields[10:13]))
+    if kind is _END:
+        return int(_END.size + fields[7])
+    return int(12 + fields[1]) if kind is _END_64 else _LOCATOR_64.size
+
+
+def inflate(packed: bytes, n_bytes: int) -> bytes:
+    """Return what a deflated entry unpacks to.
+
+    Raises
+    ------
+    RecordError
+        If that is not `n_bytes` long, or cannot be read.
+    """
+    stream = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        data = stream.decompress(packed, n_bytes + 1)
+    except zlib.error as error:
+        raise RecordError(f"it cannot be unpacked: {error}") from error
+    if len(data) != n_bytes:
+        raise RecordError(f"it does not unpack to {n_bytes} bytes, as it says")
+    return data
+
+
+def _pack_central(name: str, entry: Entry) -> bytes:
+    encoded = name.encode()
+    wide = [n for n in (entry.n_bytes, entry.n_packed, entry.offset) if n >= _MAX_32]
+    extra = struct.pack(f"<2H{len(wide)}Q", _EXTRA_64, 8 * len(wide), *wide) if wide else b""
+    header = _CENTRAL.pack(
+        CENTRAL, _UNIX | (45 if wide else 20), 45 if wide else 20, _UTF8, entry.method, _TIME,
+        _DATE, entry.crc, min(entry.n_packed, _MAX_32), min(entry.n_bytes, _MAX_32), len(encoded),
+        len(extra), 0, 0, 0, _FILE_MODE, min(entry.offset, _MAX_32),
+    )  # fmt: skip
+    return b"".join([header, encoded, extra])
+
+
+def _name(encoded: bytes, flags: int) -> str:
+    try:
+        name = encoded.decode("utf-8" if flags & _UTF8 else "cp437")
+    except UnicodeDecodeError as error:
+        raise RefusedError(f"it has a name that is not text: {encoded!r}") from error
+    parts = name.split("/")
+    is_absolute = name.startswith("/") or "\\" in name or (len(name) > 1 and name[1] == ":")
+    if not name or is_absolute or ".." in parts or "\0" in name:
+        raise RefusedError(f"it has an entry named {name!r}, which leads out of the store")
+    return name
+
+
+def _checked(name: str, flags: int, entry: Entry) -> Entry:
+    if flags & _ENCRYPTED:
+        raise RefusedError(f"its entry {name} is encrypted")
+    if entry.method not in (STORED, DEFLATED):
+        raise RefusedError(
+            f"its entry {name} is compressed by method {entry.method}; expected 0 (stored) or 8 "
+            "(deflated)"
+        )
+    most = entry.n_packed * (1 if entry.method == STORED else _MAX_INFLATION)
+    if entry.n_bytes > most and not flags & _SIZES_FOLLOW:
+        raise RefusedError(
+            f"its entry {name} lies about its size: {entry.n_bytes} bytes from {entry.n_packed}"
+        )
+    return entry
+
+
+def _extra_64(extra: bytes) -> list[int]:
+    """Return the 64-bit numbers of a header, for those that do not fit in it."""
+    at = 0
+    while at + 4 <= len(extra):
+        kind, length = struct.unpack_from("<2H", extra, at)
+        if kind == _EXTRA_64:
+            n = min(length, len(extra) - at - 4) // 8
+            return list(struct.unpack_from(f"<{n}Q", extra, at + 4))
+        at += 4 + length
+    return []
+
+
+def _widened(numbers: list[int], extra: list[int]) -> list[int]:
+    left = iter(extra)
+    return [next(left, n) if n == _MAX_32 else n for n in numbers]

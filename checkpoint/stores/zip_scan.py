@@ -1,0 +1,231 @@
+"""What a zip file holds, whole or torn: by its end record, or by walking its local headers.
+
+A file that grows has a directory and end record now and then, and entries behind them. Of those
+the headers are walked. Where no end record can be trusted, all of them are.
+"""
+
+import os
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from checkpoint.stores.zip_records import (
+    DEFLATED,
+    END,
+    LOCAL,
+    TRAILER_NBYTES,
+    Entry,
+    Local,
+    RecordError,
+    RefusedError,
+    inflate,
+    record_nbytes,
+    unpack_directory,
+    unpack_end,
+    unpack_local,
+)
+
+__all__ = ["REMOVED", "Scan", "is_zip", "scan", "walk"]
+
+REMOVED = ".removed"
+"""Name of entries that list keys removed, apart by NUL. Directories leave them out."""
+
+_WINDOW = 1 << 20
+_LONGEST_HEADER = 30 + 2 * 0xFFFF
+
+
+@dataclass
+class Scan:
+    """The entries of a file.
+
+    Attributes
+    ----------
+    entries : dict of str to Entry
+        In the order in which their keys first came.
+    end : int
+        Where the last whole record ends; what is behind it is torn.
+    directory_end : int
+        Where the last directory ends, 0 if there is none.
+    has_walked : bool
+        Whether no end record could be trusted.
+    damaged : list of str
+        What is wrong before `end`, a line each.
+    """
+
+    entries: dict[str, Entry] = field(default_factory=dict)
+    end: int = 0
+    directory_end: int = 0
+    has_walked: bool = False
+    damaged: list[str] = field(default_factory=list)
+
+
+def is_zip(descriptor: int) -> bool:
+    """Return whether a file begins as a zip file does, or as one that was cut at once."""
+    start = os.pread(descriptor, 4, 0)
+    return start == LOCAL[: len(start)] or start == END[: len(start)]
+
+
+def scan(descriptor: int) -> Scan:
+    """Return what a file holds.
+
+    Raises
+    ------
+    RefusedError
+        If it holds what a store may not hold.
+    """
+    size = os.fstat(descriptor).st_size
+    found = _by_end_record(descriptor, size)
+    if found is None:
+        found = Scan(has_walked=True)
+    walk(descriptor, size, found)
+    return found
+
+
+def walk(descriptor: int, size: int, found: Scan, verify: bool = True) -> None:
+    """Add what lies behind `found.end`, up to the first record that is not whole.
+
+    Parameters
+    ----------
+    descriptor, size : int
+    found : Scan
+        Changed in place.
+    verify : bool
+        Whether to hold every value against its checksum. Without it a value is only checked
+        when it is read, and a bad one does not end the walk.
+
+    Raises
+    ------
+    RefusedError
+        If there is what a store may not hold.
+    """
+    at = found.end
+    while at < size:
+        try:
+            at = _step(descriptor, size, at, found, verify)
+        except _TornError as error:
+            behind = _next_whole(descriptor, size, at + 1) if verify else None
+            if behind is None:
+                return
+            found.damaged.append(f"bytes {at} to {behind}: {error}")
+            at = behind
+        found.end = at
+
+
+class _TornError(Exception):
+    """A record that is cut off, or no record."""
+
+
+def _step(descriptor: int, size: int, at: int, found: Scan, verify: bool) -> int:
+    """Take in one record; return where it ends."""
+    head = os.pread(descriptor, 4096, at)
+    if head[:4] != LOCAL:
+        try:
+            end = at + record_nbytes(head)
+        except RecordError as error:
+            raise _TornError(str(error)) from None
+        if end > size:
+            raise _TornError("a record is cut off")
+        if head[:4] == END:
+            found.directory_end = end
+        return end
+    local = _read_local(descriptor, head, at)
+    start = at + local.header_nbytes
+    end = start + local.entry.n_packed
+    if local.sizes_follow:
+        raise RefusedError(
+            f"its end record is missing, and its entry {local.name} gives its size only after its "
+            "bytes, so that the rest cannot be found"
+        )
+    if end > size:
+        raise _TornError(f"{local.name} is cut off")
+    if verify and not _is_whole(descriptor, start, local):
+        if end == size:
+            raise _TornError(f"the last value, {local.name}, fails its checksum")
+        found.damaged.append(f"{local.name}, at byte {at}, fails its checksum")
+    if local.name == REMOVED:
+        for name in os.pread(descriptor, local.entry.n_packed, start).decode().split("\0"):
+            found.entries.pop(name, None)
+    elif not local.name.endswith("/"):
+        found.entries[local.name] = local.entry
+    return end
+
+
+def _read_local(descriptor: int, head: bytes, at: int) -> Local:
+    try:
+        return unpack_local(head, at)
+    except RecordError:
+        pass  # a long name, perhaps
+    try:
+        return unpack_local(os.pread(descriptor, _LONGEST_HEADER, at), at)
+    except RecordError as error:
+        raise _TornError(str(error)) from None
+
+
+def _is_whole(descriptor: int, start: int, local: Local) -> bool:
+    entry = local.entry
+    if entry.method == DEFLATED:
+        try:
+            data = inflate(os.pread(descriptor, entry.n_packed, start), entry.n_bytes)
+        except RecordError:
+            return False
+        return zlib.crc32(data) == entry.crc
+    crc, left = 0, entry.n_packed
+    while left:
+        block = os.pread(descriptor, min(left, _WINDOW), start)
+        if not block:
+            return False
+        crc = zlib.crc32(block, crc)
+        start, left = start + len(block), left - len(block)
+    return crc == entry.crc
+
+
+def _next_whole(descriptor: int, size: int, at: int) -> int | None:
+    """Return where the next whole entry begins, or None if what is left is torn."""
+
+    def is_whole(offset: int) -> bool:
+        try:
+            local = _read_local(descriptor, os.pread(descriptor, 4096, offset), offset)
+        except (RecordError, _TornError):
+            return False
+        start = offset + local.header_nbytes
+        fits = start + local.entry.n_packed <= size and not local.sizes_follow
+        return fits and _is_whole(descriptor, start, local)
+
+    return _find(descriptor, size, at, is_whole)
+
+
+def _find(descriptor: int, size: int, at: int, accept: Callable[[int], bool]) -> int | None:
+    while at < size:
+        block = os.pread(descriptor, _WINDOW, at)
+        start = block.find(LOCAL)
+        while start >= 0:
+            if accept(at + start):
+                return at + start
+            start = block.find(LOCAL, start + 1)
+        if at + len(block) >= size or not block:
+            return None
+        at += len(block) - len(LOCAL) + 1
+    return None
+
+
+def _by_end_record(descriptor: int, size: int) -> Scan | None:
+    """Return what the last directory lists, if there is one near the end that can be trusted."""
+    tail_offset = max(0, size - TRAILER_NBYTES - 0xFFFF)
+    tail = os.pread(descriptor, size - tail_offset, tail_offset)
+    at = tail.rfind(END)
+    while at >= 0:
+        try:
+            directory = unpack_end(tail, at, tail_offset)
+            data = os.pread(descriptor, directory.n_bytes, directory.offset)
+            entries = dict(unpack_directory(data, directory))
+        except RefusedError:
+            if at + record_nbytes(tail[at:]) >= len(tail):
+                raise
+        except RecordError:
+            pass  # by chance, or of a file within the file
+        else:
+            end = min(size, tail_offset + at + record_nbytes(tail[at:]))
+            if all(entry.offset + entry.n_packed <= directory.offset for entry in entries.values()):
+                return Scan(entries, end, end)
+        at = tail.rfind(END, 0, at)
+    return None
