@@ -32,6 +32,8 @@ __all__ = [
 ]
 
 
+_DOCUMENTS = ("zarr.json", ".zarray", ".zgroup", ".zattrs")
+
 _BEGUN = {"format_version": layout.FORMAT_VERSION, "is_begun": True}
 
 
@@ -83,9 +85,10 @@ def create(store: Store, manifest: Manifest, contents: Contents) -> None:
     Durability: on return all of it is durable; before the last write there is no run.
     """
     keys = _all_keys(manifest, contents)
+    keys |= _clocks(manifest)
+    # The last before the root: where they are, all else is.
     spec = manifest.draw_idx_spec()
     keys |= {spec.chunk_key(chain): spec.encode([0]) for chain in range(manifest.chains)}
-    keys |= _clocks(manifest)
     _put_with_root_last(store, manifest, keys)
 
 
@@ -127,7 +130,8 @@ def read_manifest(store: Store) -> Manifest | None:
         )
     if attributes[layout.ATTRIBUTE] == _BEGUN:
         return None
-    return Manifest.from_json(attributes[layout.ATTRIBUTE], store.name)
+    manifest = Manifest.from_json(attributes[layout.ATTRIBUTE], store.name)
+    return manifest if _is_complete(store, manifest) else None
 
 
 def write_sampling_time(store: Store, manifest: Manifest, seconds: float) -> None:
@@ -185,12 +189,29 @@ def read_sampling_time(store: Store, manifest: Manifest) -> float:
     return float(read_array(store, manifest, f"{layout.STATE}/sampling_time")[()])
 
 
+def _is_complete(store: Store, manifest: Manifest) -> bool:
+    """Return whether a run has all that it begins with, or anything that was recorded.
+
+    A file that was compacted has its root before what it begins with; cut in between, it is a
+    run that is about to be created.
+    """
+    if store.has(manifest.draw_idx_spec().chunk_key(manifest.chains - 1)):
+        return True
+    first = manifest.columns[0]
+    phases = [True, False] if manifest.tune else [False]
+    folders = [manifest.spec(first, warmup).path for warmup in phases]
+    folders += [layout.log_folder(chain) for chain in range(manifest.chains)]
+    return any(name not in _DOCUMENTS for folder in folders for name in store.names(folder))
+
+
 def _root_attributes(store: Store) -> dict[str, Any] | None:
     try:
         if (data := store.read("zarr.json")) is not None:
             return dict(json.loads(data).get("attributes", {}))
         if store.has(".zgroup"):
             return dict(json.loads(store.read(".zattrs") or b"{}"))
+    except DamagedStoreError:
+        raise
     except ValueError as error:
         raise NotARunError(
             f"{store.name} has a root document that is not JSON ({error}). Nothing was changed. "
@@ -326,7 +347,7 @@ def _coord(dim: str, size: int, contents: Contents) -> Any:
 
 
 def _is_metadata(key: str) -> bool:
-    return key.rsplit("/", 1)[-1] in ("zarr.json", ".zarray", ".zgroup", ".zattrs")
+    return key.rsplit("/", 1)[-1] in _DOCUMENTS
 
 
 def _put_with_root_last(store: Store, manifest: Manifest, keys: dict[str, bytes]) -> None:

@@ -1,5 +1,6 @@
 """Places to keep a run: every kind of store, each as something that opens it anew."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -130,6 +131,15 @@ class S3Server:
         if self.process is not None:
             self.process.kill()
             self.process.wait()
+
+    def stop_answering(self) -> None:
+        """Keep what it holds, and answer nobody, as a network that is away."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def answer_again(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
 
     def store(self, url: str, **options: Any) -> ObjectStore:
         return ObjectStore(

@@ -477,6 +477,7 @@ def test_a_row_of_the_log_equals_the_same_row_sealed(interrupted, finished):
             assert_same(part.values(path, 1), whole.values(path, 1)[:n])
 
 
+@pytest.mark.filterwarnings("ignore::checkpoint.errors.DamageWarning")
 def test_a_missing_entry_ends_what_is_recorded(interrupted):
     first, second, _ = entries_of(interrupted, 1)
     second.unlink()
@@ -493,6 +494,7 @@ def test_a_stale_entry_is_passed_over(interrupted):
     assert_reads_as_open(interrupted)
 
 
+@pytest.mark.filterwarnings("ignore::checkpoint.errors.DamageWarning")
 def test_an_entry_under_another_name_ends_what_is_recorded(interrupted):
     first, second, _ = entries_of(interrupted, 1)
     shutil.copy(first, second)
@@ -511,6 +513,7 @@ def test_every_flipped_byte_of_a_log_entry_is_detected(interrupted):
             reader.entry(flipped, 1, int(first.name))
 
 
+@pytest.mark.filterwarnings("ignore::checkpoint.errors.DamageWarning")
 def test_a_damaged_entry_ends_what_is_recorded(interrupted):
     first, second, _ = entries_of(interrupted, 1)
     data = bytearray(second.read_bytes())

@@ -104,6 +104,9 @@ class Store(zarr.abc.store.Store):
     def flush(self) -> None:
         """Wait until all that was written is durable, where a store writes behind."""
 
+    def mend(self) -> None:
+        """Make whole what a crash has left, if that is seen at a glance; the lock is free."""
+
     def finish(self) -> None:
         """Tidy up: a run is complete. The caller holds the lock."""
 

@@ -153,6 +153,8 @@ class ObjectStore(ClaimedStore):
         except (errors.PermissionDeniedError, errors.UnauthenticatedError) as error:
             raise self._unusable("access denied, check the credentials", error) from error
         except errors.BaseError as error:
+            if "status code: 404" in str(error):
+                raise self._unusable("not found, bucket or container", error) from error
             if isinstance(error, errors.GenericError) and not _REFUSED.search(str(error)):
                 raise StoreUnreachableError(
                     f"{self.name} does not answer: {_first_line(error)}. What was recorded before "
@@ -190,7 +192,7 @@ def _from_url(url: str, options: Mapping[str, Any]) -> Any:
     if url.startswith("memory://"):
         return _memory(url)
     try:
-        return from_url(url, retry_config=_RETRIES, **options)
+        return from_url(url, **{"retry_config": _RETRIES, **options})
     except Exception as error:
         raise ArgumentError(
             f"store={url!r} is no URL of an object store: {_first_line(error)}. Expected s3://, "

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from checkpoint import durability
-from checkpoint.errors import CheckpointWarning, NotARunError
+from checkpoint.errors import CheckpointWarning, NotARunError, RunLockedError, StoreWriteError
 from checkpoint.stores.base import KeyTakenError, Store, explained
 from checkpoint.stores.file_lock import WriterLock
 from checkpoint.stores.zip_archive import Archive, Repair
@@ -116,6 +116,13 @@ class ZipStore(Store):
             finally:
                 self._lock.release()
                 self._lock = None
+
+    def mend(self) -> None:
+        with self._reading() as archive:
+            is_whole = archive is None or not (archive.found.has_walked or archive.n_torn)
+        if not is_whole and not self.read_only:
+            with contextlib.suppress(RunLockedError, StoreWriteError):
+                self.repair()
 
     def finish(self) -> None:
         with self._writing() as archive:

@@ -308,22 +308,24 @@ def _copy_entries(
     """Copy entries to the start of another file; return them as they are there, and the end."""
     moved: dict[str, Entry] = {}
     waiting: list[bytes] = []
-    at = written = 0
+    at = written = n_waiting = 0
     for key, entry in entries.items():
         header = pack_local(key, entry.crc, entry.n_bytes, entry.method, entry.n_packed)
         moved[key] = entry._replace(offset=at)
         start = entry.offset + _header_nbytes(source, entry.offset)
         at += len(header) + entry.n_packed
         waiting.append(header)
+        n_waiting += len(header)
         left = entry.n_packed
         while left:
             block = os.pread(source, min(left, _BLOCK), start)
             if not block:
                 raise DamagedStoreError(f"{key} is cut off at byte {start}.")
             waiting.append(block)
+            n_waiting += len(block)
             start, left = start + len(block), left - len(block)
-            if sum(map(len, waiting)) >= _BLOCK:
-                written = _write_all(target, written, waiting)
+            if n_waiting >= _BLOCK:
+                written, n_waiting = _write_all(target, written, waiting), 0
     return moved, _write_all(target, written, waiting)
 
 

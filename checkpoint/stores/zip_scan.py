@@ -31,6 +31,7 @@ REMOVED = ".removed"
 """Name of entries that list keys removed, apart by NUL. Directories leave them out."""
 
 _WINDOW = 1 << 20
+_USUAL_HEADER = 512
 _LONGEST_HEADER = 30 + 2 * 0xFFFF
 
 
@@ -99,11 +100,12 @@ def walk(descriptor: int, size: int, found: Scan, verify: bool = True) -> None:
         If there is what a store may not hold.
     """
     at = found.end
+    window = _Window(descriptor)
     while at < size:
         try:
-            at = _step(descriptor, size, at, found, verify)
+            at = _step(window, size, at, found, verify)
         except _TornError as error:
-            behind = _next_whole(descriptor, size, at + 1) if verify else None
+            behind = _next_whole(_Window(descriptor), size, at + 1) if verify else None
             if behind is None:
                 return
             found.damaged.append(f"bytes {at} to {behind}: {error}")
@@ -115,9 +117,29 @@ class _TornError(Exception):
     """A record that is cut off, or no record."""
 
 
-def _step(descriptor: int, size: int, at: int, found: Scan, verify: bool) -> int:
+class _Window:
+    """Reads a file from front to back, each byte once."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._start = 0
+        self._data = b""
+
+    def get(self, offset: int, n: int) -> bytes:
+        """Return `n` bytes, or as many as there are."""
+        stop = self._start + len(self._data)
+        if not self._start <= offset <= stop:
+            self._data, self._start, stop = b"", offset, offset
+        if offset + n > stop:
+            self._data = self._data[offset - self._start :]
+            self._start = offset
+            self._data += os.pread(self._descriptor, max(n - len(self._data), _WINDOW), stop)
+        return self._data[offset - self._start : offset - self._start + n]
+
+
+def _step(window: _Window, size: int, at: int, found: Scan, verify: bool) -> int:
     """Take in one record; return where it ends."""
-    head = os.pread(descriptor, 4096, at)
+    head = window.get(at, _USUAL_HEADER)
     if head[:4] != LOCAL:
         try:
             end = at + record_nbytes(head)
@@ -128,7 +150,7 @@ def _step(descriptor: int, size: int, at: int, found: Scan, verify: bool) -> int
         if head[:4] == END:
             found.directory_end = end
         return end
-    local = _read_local(descriptor, head, at)
+    local = _read_local(window, head, at)
     start = at + local.header_nbytes
     end = start + local.entry.n_packed
     if local.sizes_follow:
@@ -138,40 +160,40 @@ def _step(descriptor: int, size: int, at: int, found: Scan, verify: bool) -> int
         )
     if end > size:
         raise _TornError(f"{local.name} is cut off")
-    if verify and not _is_whole(descriptor, start, local):
+    if verify and not _is_whole(window, start, local):
         if end == size:
             raise _TornError(f"the last value, {local.name}, fails its checksum")
         found.damaged.append(f"{local.name}, at byte {at}, fails its checksum")
     if local.name == REMOVED:
-        for name in os.pread(descriptor, local.entry.n_packed, start).decode().split("\0"):
+        for name in window.get(start, local.entry.n_packed).decode().split("\0"):
             found.entries.pop(name, None)
     elif not local.name.endswith("/"):
         found.entries[local.name] = local.entry
     return end
 
 
-def _read_local(descriptor: int, head: bytes, at: int) -> Local:
+def _read_local(window: _Window, head: bytes, at: int) -> Local:
     try:
         return unpack_local(head, at)
     except RecordError:
         pass  # a long name, perhaps
     try:
-        return unpack_local(os.pread(descriptor, _LONGEST_HEADER, at), at)
+        return unpack_local(window.get(at, _LONGEST_HEADER), at)
     except RecordError as error:
         raise _TornError(str(error)) from None
 
 
-def _is_whole(descriptor: int, start: int, local: Local) -> bool:
+def _is_whole(window: _Window, start: int, local: Local) -> bool:
     entry = local.entry
     if entry.method == DEFLATED:
         try:
-            data = inflate(os.pread(descriptor, entry.n_packed, start), entry.n_bytes)
+            data = inflate(window.get(start, entry.n_packed), entry.n_bytes)
         except RecordError:
             return False
         return zlib.crc32(data) == entry.crc
     crc, left = 0, entry.n_packed
     while left:
-        block = os.pread(descriptor, min(left, _WINDOW), start)
+        block = window.get(start, min(left, _WINDOW))
         if not block:
             return False
         crc = zlib.crc32(block, crc)
@@ -179,24 +201,24 @@ def _is_whole(descriptor: int, start: int, local: Local) -> bool:
     return crc == entry.crc
 
 
-def _next_whole(descriptor: int, size: int, at: int) -> int | None:
+def _next_whole(window: _Window, size: int, at: int) -> int | None:
     """Return where the next whole entry begins, or None if what is left is torn."""
 
     def is_whole(offset: int) -> bool:
         try:
-            local = _read_local(descriptor, os.pread(descriptor, 4096, offset), offset)
+            local = _read_local(window, window.get(offset, _USUAL_HEADER), offset)
         except (RecordError, _TornError):
             return False
         start = offset + local.header_nbytes
         fits = start + local.entry.n_packed <= size and not local.sizes_follow
-        return fits and _is_whole(descriptor, start, local)
+        return fits and _is_whole(window, start, local)
 
-    return _find(descriptor, size, at, is_whole)
+    return _find(window, size, at, is_whole)
 
 
-def _find(descriptor: int, size: int, at: int, accept: Callable[[int], bool]) -> int | None:
+def _find(window: _Window, size: int, at: int, accept: Callable[[int], bool]) -> int | None:
     while at < size:
-        block = os.pread(descriptor, _WINDOW, at)
+        block = window.get(at, _WINDOW)
         start = block.find(LOCAL)
         while start >= 0:
             if accept(at + start):
@@ -224,8 +246,10 @@ def _by_end_record(descriptor: int, size: int) -> Scan | None:
         except RecordError:
             pass  # by chance, or of a file within the file
         else:
-            end = min(size, tail_offset + at + record_nbytes(tail[at:]))
-            if all(entry.offset + entry.n_packed <= directory.offset for entry in entries.values()):
+            end = tail_offset + at + record_nbytes(tail[at:])
+            if end <= size and all(
+                entry.offset + entry.n_packed <= directory.offset for entry in entries.values()
+            ):
                 return Scan(entries, end, end)
         at = tail.rfind(END, 0, at)
     return None

@@ -1,0 +1,112 @@
+"""The commands, as a user calls them."""
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from models import positive
+from settings import SMALL
+
+import checkpoint
+from checkpoint.cli import main
+from checkpoint.stores import ZipStore
+
+ARGUMENTS = {"draws": 6, "tune": 6, "chains": 2, "cores": 1, "random_seed": 4, **SMALL}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    path = tmp_path_factory.mktemp("finished") / "fit.zip"
+    with positive():
+        checkpoint.sample(path, **ARGUMENTS)
+    return path
+
+
+@pytest.fixture
+def archive(finished, tmp_path):
+    shutil.copy(finished, tmp_path / "fit.zip")
+    return tmp_path / "fit.zip"
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def test_the_command_is_installed(archive):
+    command = Path(sys.executable).with_name("checkpoint")
+    done = subprocess.run([command, "repair", archive], capture_output=True, text=True, check=True)
+    assert "Nothing to mend." in done.stdout
+
+
+def test_a_whole_archive_is_left_alone(archive):
+    before = archive.read_bytes()
+    done = run("repair", archive)
+    assert done.exit_code == 0
+    assert "its directory was whole" in done.output
+    assert archive.read_bytes() == before
+
+
+def test_a_torn_archive_is_mended_and_its_values_kept(archive):
+    values = {key: ZipStore(archive).read(key) for key in [*ZipStore(archive).keys()]}
+    data = archive.read_bytes()
+    torn = data[: data.find(b"PK\x01\x02") - 1]  # in the middle of the last value
+    archive.write_bytes(torn)
+    with pytest.raises(zipfile.BadZipFile):
+        zipfile.ZipFile(archive)
+    done = run("repair", archive)
+    assert done.exit_code == 0
+    assert "found by their headers" in done.output
+    assert "Left out:" in done.output
+    with zipfile.ZipFile(archive) as mended:
+        assert mended.testzip() is None
+        found = {name: mended.read(name) for name in mended.namelist()}
+    assert len(found) == len(values) - 1
+    assert found == {key: values[key] for key in found}
+    assert "Nothing to mend." in run("repair", archive).output
+
+
+def test_damage_is_named_and_the_exit_code_tells(archive):
+    data = bytearray(archive.read_bytes())
+    at = data.find(b"posterior/x/c.0.0.0") + 40
+    data[at] ^= 1
+    archive.write_bytes(data)
+    done = run("repair", archive)
+    assert done.exit_code == checkpoint.errors.DamagedStoreError.exit_code
+    assert "Damaged: " in done.output
+    assert "posterior/x/c.0.0.0" in done.output
+    assert archive.read_bytes() == data
+
+
+def test_compacting_says_what_it_saved(archive):
+    store = ZipStore(archive)
+    store.write({"a": bytes(50_000)})
+    store.write({"a": b"1"})
+    before = archive.stat().st_size
+    done = run("compact", archive)
+    assert done.exit_code == 0
+    assert f"{before / 1024:.1f} KiB before" in done.output
+    assert archive.stat().st_size < before - 50_000
+    assert ZipStore(archive).read("a") == b"1"
+
+
+@pytest.mark.parametrize("verb", ["repair", "compact"])
+def test_bad_input_ends_with_a_line_and_a_code(verb, archive, tmp_path):
+    done = run(verb, tmp_path / "nothing.zip")
+    assert done.exit_code == 3
+    assert "does not exist" in done.output
+    assert not (tmp_path / "nothing.zip").exists()
+    (tmp_path / "photo.zip").write_bytes(b"\x89PNG" + bytes(100))
+    done = run(verb, tmp_path / "photo.zip")
+    assert done.exit_code == 3
+    assert "is no zip file" in done.output
+    store = ZipStore(archive)
+    store.lock()
+    done = run(verb, archive)
+    store.unlock()
+    assert done.exit_code == 4
+    assert f"process {os.getpid()} on" in done.output

@@ -1,0 +1,545 @@
+"""A zip file that is cut, torn, damaged, huge, hostile or made by others."""
+
+import os
+import shutil
+import struct
+import subprocess
+import sys
+import warnings
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+import zarr
+from compare import unequal
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from models import eight_schools, positive
+from settings import SMALL
+
+import checkpoint
+from checkpoint import errors, hierarchy
+from checkpoint.recovery import recover
+from checkpoint.stores import ZipStore, zip_archive
+from checkpoint.stores.zip_records import Entry, pack_directory, pack_local
+from checkpoint.stores.zip_scan import scan
+
+ARGUMENTS = {
+    "draws": 10,
+    "tune": 8,
+    "chains": 2,
+    "cores": 1,
+    "random_seed": 4,
+    "draws_per_chunk": 6,
+    "discard_tuned_samples": False,
+    **SMALL,
+}
+
+
+def sample(store, model=positive, **arguments):
+    with model():
+        return checkpoint.sample(store, **{**ARGUMENTS, **arguments})
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return sample(tmp_path_factory.mktemp("whole") / "fit.zarr")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    path = tmp_path_factory.mktemp("finished") / "fit.zip"
+    sample(path, draws_per_chunk=4)
+    return path
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory):
+    """Return a file as it is in the middle of a run, with chunks and log entries."""
+    folder = tmp_path_factory.mktemp("live")
+
+    def stop(trace, draw):
+        if (draw.chain, draw.draw_idx) == (1, 12):
+            shutil.copy(folder / "fit.zip", folder / "live.zip")
+            raise KeyboardInterrupt
+
+    sample(folder / "fit.zip", commit_interval=0, callback=stop)
+    return folder / "live.zip"
+
+
+@pytest.fixture
+def archive(tmp_path):
+    return tmp_path / "fit.zip"
+
+
+def listed(path):
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None
+        return archive.namelist()
+
+
+# What others see.
+
+
+def test_a_finished_file_opens_everywhere_without_a_warning(finished, whole):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        store = zarr.storage.ZipStore(finished, mode="r")
+        assert zarr.open_group(store, mode="r")["posterior/x"].shape == (2, 10, 2)
+        posterior = xr.open_zarr(store, group="posterior")
+        assert posterior["x"].values.tobytes() == whole.posterior["x"].values.tobytes()
+    assert not [name for name in listed(finished) if "/log/c/" in name]
+    unzip = shutil.which("unzip")
+    if unzip:
+        done = subprocess.run([unzip, "-t", finished], capture_output=True, text=True, check=True)
+        assert "No errors detected" in done.stdout
+        assert done.stderr == ""
+
+
+def test_a_finished_file_holds_nothing_superseded(finished):
+    archive = zip_archive.Archive(finished, writable=False)
+    assert archive.n_superseded < 200  # the end record
+    assert not archive.found.has_walked
+
+
+def test_a_live_file_opens_with_zarr_at_every_draw(archive):
+    seen = []
+
+    def look(trace, draw):
+        store = zarr.storage.ZipStore(archive, mode="r")
+        seen.append(zarr.open_group(store, mode="r")["posterior/x"].shape)
+        store.close()
+
+    sample(archive, commit_interval=0, callback=look)
+    assert seen == [(2, 10, 2)] * 36
+
+
+def test_an_extended_file_is_whole_again(finished, tmp_path):
+    path = tmp_path / "fit.zip"
+    shutil.copy(finished, path)
+    longer = sample(path, draws=15, draws_per_chunk=4)
+    assert unequal(longer, sample(tmp_path / "other.zarr", draws=15)) == []
+    assert len(listed(path)) == len(set(listed(path)))
+
+
+# Cuts.
+
+
+def rows_in(path):
+    """Return what each chain has recorded, or None if there is no run."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", errors.DamageWarning)
+        try:
+            return checkpoint.open(path).draw_idx.tolist()
+        except errors.RunNotFoundError:
+            return None
+
+
+def whole_before(path):
+    """Return, for each record of a file, where it ends and how many rows are recorded there."""
+    ends = []
+    descriptor = os.open(path, os.O_RDONLY)
+    size = os.fstat(descriptor).st_size
+    os.close(descriptor)
+    data = path.read_bytes()
+    copy = path.with_name("prefix.zip")
+    at = 0
+    while at < size:
+        at = min(size, _end_of_record(data, at))
+        copy.write_bytes(data[:at])
+        ends.append((at, rows_in(copy)))
+    copy.unlink()
+    return ends
+
+
+def _end_of_record(data, at):
+    magic = data[at : at + 4]
+    if magic == b"PK\x03\x04":
+        n_packed, _, n_name, n_extra = struct.unpack_from("<2L2H", data, at + 18)
+        return at + 30 + n_name + n_extra + n_packed
+    if magic == b"PK\x01\x02":
+        return at + 46 + sum(struct.unpack_from("<3H", data, at + 28))
+    assert magic == b"PK\x05\x06"
+    return at + 22 + struct.unpack_from("<H", data, at + 20)[0]
+
+
+def at_least(found, expected):
+    if expected is None:
+        return True
+    return found is not None and all(a >= b for a, b in zip(found, expected, strict=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("state", ["live", "finished"])
+def test_a_cut_at_every_byte_loses_nothing_that_was_whole(state, request, tmp_path):
+    """Within and behind every record; `--every-byte` takes all."""
+    source = request.getfixturevalue(state)
+    every_byte = request.config.getoption("--every-byte")
+    ends = whole_before(source)
+    data = source.read_bytes()
+    # What is recorded grows with the file, up to all of it.
+    counts = [sum(rows) for _, rows in ends if rows is not None]
+    assert counts == sorted(counts)
+    assert counts[-1] == sum(rows_in(source))
+    path = tmp_path / "fit.zip"
+    start, expected = 0, None
+    for end, rows in ends:
+        lengths = range(start, end) if every_byte else [(start + end) // 2]
+        for length in lengths:
+            path.write_bytes(data[:length])
+            assert at_least(rows_in(path), expected), length
+        start, expected = end, rows
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("state", ["live", "finished"])
+def test_a_run_that_was_cut_continues_exactly(state, request, tmp_path, whole):
+    data = request.getfixturevalue(state).read_bytes()
+    path = tmp_path / "fit.zip"
+    n_lost = set()
+    for length in np.linspace(0, len(data) - 1, 25).astype(int).tolist():
+        path.write_bytes(data[:length])
+        n_lost.add(str(rows_in(path)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", errors.DamageWarning)
+            again = sample(path, draws_per_chunk=None)
+        assert unequal(again, whole) == [], length
+        assert len(listed(path)) == len(set(listed(path)))
+    assert len(n_lost) > 4
+
+
+def test_a_torn_end_is_cut_off_before_more_is_written(live, tmp_path, whole):
+    path = tmp_path / "fit.zip"
+    torn = pack_local("posterior/x/c.0.0.0", 0, 5000) + bytes(4000)
+    path.write_bytes(live.read_bytes() + torn)
+    assert rows_in(path) == rows_in(live)
+    store = ZipStore(path)
+    store.lock()
+    assert path.stat().st_size == live.stat().st_size
+    store.unlock()
+    assert unequal(sample(path), whole) == []
+
+
+def test_damage_in_the_middle_does_not_cost_what_is_behind_it(archive):
+    store = ZipStore(archive)
+    store.write({f"k{i}": os.urandom(5000) for i in range(10)})
+    before = {key: store.read(key) for key in [*store.keys()]}
+    descriptor = os.open(archive, os.O_RDONLY)
+    places = {key: entry.offset for key, entry in scan(descriptor).entries.items()}
+    os.close(descriptor)
+    data = bytearray(archive.read_bytes())
+    data[places["k3"] + 2500] ^= 1  # a value
+    data[places["k6"] + 1] ^= 1  # a header
+    archive.write_bytes(data[: len(data) - 30])  # and no directory
+    after = ZipStore(archive, read_only=True)
+    with pytest.raises(errors.DamagedStoreError, match="k3, at byte"):
+        after.read("k3")
+    assert after.read("k6") is None
+    for key in set(before) - {"k3", "k6"}:
+        assert after.read(key) == before[key]
+
+
+# Kills in the middle of compacting.
+
+
+@pytest.mark.parametrize("step", ["write_at", "sync", "publish"])
+@pytest.mark.parametrize("after", [False, True])
+def test_a_kill_during_compaction_leaves_the_old_or_the_new_file(
+    step, after, live, tmp_path, monkeypatch, whole
+):
+    path = tmp_path / "fit.zip"
+    shutil.copy(live, path)
+    store = ZipStore(path)
+    store.lock()
+    real = getattr(zip_archive.durability, step)
+
+    def die(*arguments):
+        if after:
+            real(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(zip_archive.durability, step, die)
+    monkeypatch.setattr(zip_archive.durability, "remove", lambda path: None)
+    with pytest.raises(KeyboardInterrupt):
+        store.compact()
+    monkeypatch.undo()
+    store._lock.release()
+    store._lock = None
+    assert rows_in(path) == rows_in(live)
+    assert unequal(sample(path), whole) == []
+    assert [name for name in os.listdir(tmp_path) if name.startswith(".tmp")] == []
+
+
+def test_no_space_for_compacting_is_a_warning_and_the_run_is_whole(archive, monkeypatch, whole):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(zip_archive.durability, "publish", full)
+    with pytest.warns(errors.CheckpointWarning, match="could not be compacted: No space left"):
+        result = sample(archive)
+    monkeypatch.undo()
+    assert unequal(result, whole) == []
+    assert checkpoint.open(archive).finished
+    assert zipfile.ZipFile(archive).testzip() is None
+
+
+# Growth.
+
+
+def test_a_million_draws_stay_in_proportion(archive):
+    """Commits, chunks and counts as a run of 1,000,000 draws of a small model writes them."""
+    rng = np.random.default_rng(3)
+    store = ZipStore(archive)
+    store.lock()
+    columns, n_chunks, n_commits = 12, 125, 8  # 8,000 draws a chunk, a commit each 1,000
+    chunk, entry = rng.bytes(4_000), rng.bytes(12_000)
+    most = 0
+    for k in range(n_chunks):
+        keys = [f"_sampling_state/log/c/0/{k:06d}{i:06d}" for i in range(n_commits)]
+        for key in keys:
+            store.create(key, entry)
+            most = max(most, _bytes_beside(archive) - 2.5 * k * columns * len(chunk))
+        store.write({f"posterior/x{i}/c.0.{k}": chunk for i in range(columns)})
+        store.write({"_sampling_state/draw_idx/c.0": str(k).encode()})
+        store.remove(keys)
+    store.finish()
+    store.unlock()
+    size = archive.stat().st_size
+    assert size < 1.1 * n_chunks * columns * len(chunk)
+    assert most < 3 * zip_archive._SLACK
+    assert len(listed(archive)) == n_chunks * columns + 1
+
+
+def _bytes_beside(path):
+    return sum(file.stat().st_size for file in path.parent.iterdir())
+
+
+# ZIP64.
+
+
+@pytest.mark.slow
+def test_more_than_65_535_entries(archive):
+    store = ZipStore(archive)
+    store.lock()
+    for i in range(0, 70_000, 5_000):
+        store.write({f"k{j}": str(j).encode() for j in range(i, i + 5_000)})
+    store.unlock()
+    assert len(listed(archive)) == 70_000
+    assert ZipStore(archive).read("k69999") == b"69999"
+    data = archive.read_bytes()
+    archive.write_bytes(data[:-10])
+    again = ZipStore(archive)
+    assert len([*again.keys()]) == 70_000
+    again.compact()
+    assert len(listed(archive)) == 70_000
+
+
+@pytest.mark.slow
+def test_more_than_four_gibibytes(archive):
+    """Entries behind 4 GiB, and one that is larger; the bytes between are a hole."""
+    large = 5 << 30
+    crc = _crc_of_zeros(large)
+    header = pack_local("large", crc, large)
+    with archive.open("wb") as file:
+        file.write(header)
+        file.seek(large, os.SEEK_CUR)
+        end = file.tell()
+        file.truncate(end)
+        file.write(pack_directory({"large": Entry(0, 0, crc, large, large)}, end))
+    store = ZipStore(archive)
+    store.write({"behind": b"four gibibytes"})
+    with zipfile.ZipFile(archive) as found:
+        assert {i.filename: i.file_size for i in found.infolist()} == {"large": large, "behind": 14}
+        assert found.read("behind") == b"four gibibytes"
+    with archive.open("r+b") as file:
+        file.truncate(archive.stat().st_size - 5)
+    walked = ZipStore(archive)
+    assert walked.read("behind") == b"four gibibytes"
+    assert sorted(walked.keys()) == ["behind", "large"]
+
+
+def _crc_of_zeros(n):
+    block, crc = bytes(1 << 24), 0
+    for _ in range(n >> 24):
+        crc = zlib.crc32(block, crc)
+    return zlib.crc32(bytes(n & 0xFFFFFF), crc)
+
+
+# Made by others, or to do harm.
+
+
+@pytest.mark.parametrize("how", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_directory_that_was_zipped_is_continued(how, tmp_path):
+    sample(tmp_path / "fit.zarr")
+    path = tmp_path / "other.zip"
+    with zipfile.ZipFile(path, "w", how) as archive:
+        for file in sorted((tmp_path / "fit.zarr").rglob("*")):
+            archive.write(file, file.relative_to(tmp_path / "fit.zarr"))
+    longer = sample(path, draws=14)
+    assert unequal(longer, sample(tmp_path / "fit.zarr", draws=14)) == []
+
+
+def flagged(data: bytes, flag: int) -> bytes:
+    """Set a flag of all entries, in their headers and the directory."""
+    out = bytearray(data)
+    for magic, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        start = out.find(magic)
+        while start >= 0:
+            out[start + at] |= flag
+            start = out.find(magic, start + 1)
+    return bytes(out)
+
+
+def zip_of(path: Path, entries: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
+    with warnings.catch_warnings(), zipfile.ZipFile(path, "w", method) as archive:
+        warnings.simplefilter("ignore")
+        for name, value in entries.items():
+            archive.writestr(name, value)
+    return path.read_bytes()
+
+
+HOSTILE = {
+    "no zip": (lambda path: b"\x89PNG\r\n\x1a\n" + bytes(500), "is no zip file"),
+    "encrypted": (lambda path: flagged(zip_of(path, {"zarr.json": b"{}"}), 1), "is encrypted"),
+    "several disks": (
+        lambda path: (
+            zip_of(path, {"a": b"1"})[:-22]
+            + b"PK\x05\x06\x01\x00\x00\x00"
+            + zip_of(path, {"a": b"1"})[-14:]
+        ),
+        "several disks",
+    ),
+    "absolute": (lambda path: zip_of(path, {"/etc/passwd": b"1"}), "leads out of the store"),
+    "upwards": (lambda path: zip_of(path, {"a/../../b": b"1"}), "leads out of the store"),
+    "drive": (lambda path: zip_of(path, {"C:/b": b"1"}), "leads out of the store"),
+    "lzma": (lambda path: zip_of(path, {"a": b"1" * 99}, zipfile.ZIP_LZMA), "method 14"),
+    "photos": (lambda path: zip_of(path, {"photo.jpg": b"1"}), "holds something else"),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_what_cannot_be_a_store_is_refused_and_left_alone(kind, archive):
+    make, words = HOSTILE[kind]
+    data = make(archive)
+    archive.write_bytes(data)
+    for attempt in (checkpoint.open, sample):
+        with pytest.raises(errors.NotARunError, match=words):
+            attempt(archive)
+    assert archive.read_bytes() == data
+
+
+def test_a_bomb_is_not_unpacked(archive):
+    zip_of(archive, {"zarr.json": bytes(50_000_000)}, zipfile.ZIP_DEFLATED)
+    data = bytearray(archive.read_bytes())
+    for magic, at in ((b"PK\x03\x04", 22), (b"PK\x01\x02", 24)):
+        struct.pack_into("<L", data, data.find(magic) + at, 0xF0000000)
+    archive.write_bytes(data)
+    with pytest.raises(errors.NotARunError, match="lies about its size"):
+        checkpoint.open(archive)
+    for magic, at in ((b"PK\x03\x04", 22), (b"PK\x01\x02", 24)):
+        struct.pack_into("<L", data, data.find(magic) + at, 1000)
+    archive.write_bytes(data)
+    with pytest.raises(errors.DamagedStoreError, match="does not unpack to 1000 bytes"):
+        checkpoint.open(archive)
+
+
+def test_a_directory_in_the_way_is_left_alone(tmp_path):
+    (tmp_path / "fit.zip").mkdir()
+    with pytest.raises(errors.NotARunError, match="is a directory, not a zip file"):
+        sample(tmp_path / "fit.zip")
+
+
+def test_a_store_of_zarr_that_is_open_for_writing_is_refused(archive):
+    store = zarr.storage.ZipStore(archive, mode="w")
+    zarr.open_group(store, mode="w")
+    with pytest.raises(errors.ArgumentError, match="is open for writing"):
+        sample(store)
+    store.close()
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_no_bytes_raise_anything_but_our_errors(data, live, tmp_path):
+    source = bytearray(live.read_bytes())
+    n = len(source)
+    for _ in range(data.draw(st.integers(1, 6))):
+        at = data.draw(st.integers(0, n - 1) | st.integers(n - 400, n - 1))
+        source[at : at + data.draw(st.integers(0, 8))] = data.draw(st.binary(max_size=8))
+    path = tmp_path / "fuzzed.zip"
+    path.write_bytes(source[: data.draw(st.integers(0, n) | st.just(n))])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", errors.DamageWarning)
+        try:
+            run = checkpoint.open(path)
+            run.to_inferencedata(save_warmup=True)
+        except errors.CheckpointError:
+            pass
+
+
+# Readers and processes.
+
+
+def test_a_reader_follows_a_file_that_is_replaced(archive):
+    reader = ZipStore(archive, read_only=True)
+    assert reader.read("a") is None
+    writer = ZipStore(archive)
+    writer.lock()
+    for i in range(5):
+        writer.write({"a": str(i).encode(), f"b{i}": b""})
+        assert reader.read("a") == str(i).encode()
+        writer.compact()
+        assert reader.read("a") == str(i).encode()
+        assert len([*reader.keys()]) == i + 2
+    writer.remove(["b1"])
+    assert not reader.has("b1")
+    writer.unlock()
+    assert not ZipStore(archive).has("b1")
+
+
+def test_workers_hand_their_commits_to_one_process(archive):
+    code = f"""
+import sys; sys.path.insert(0, {os.path.dirname(__file__)!r})
+import checkpoint, models
+from test_zip import ARGUMENTS
+if __name__ == "__main__":
+    with models.eight_schools():
+        checkpoint.sample({str(archive)!r}, mp_ctx=sys.argv[1], **dict(ARGUMENTS, cores=2))
+"""
+    script = archive.with_name("script.py")
+    script.write_text(code)
+    for method in ("spawn", "forkserver"):
+        archive.unlink(missing_ok=True)
+        subprocess.run([sys.executable, "-W", "ignore", script, method], check=True)
+        again = sample(archive, model=eight_schools)
+        other = sample(archive.with_name(f"{method}.zarr"), model=eight_schools)
+        assert unequal(again, other) == []
+
+
+def test_recovery_reads_each_byte_at_most_once(live, monkeypatch, tmp_path):
+    path = tmp_path / "fit.zip"
+    data = live.read_bytes()
+    path.write_bytes(data[:-3000])
+    n_read = 0
+    pread = os.pread
+
+    def counting(descriptor, n, offset):
+        nonlocal n_read
+        found = pread(descriptor, n, offset)
+        n_read += len(found)
+        return found
+
+    store = ZipStore(path, read_only=True)
+    monkeypatch.setattr(os, "pread", counting)
+    assert store.names("")
+    # The search for an end record looks at the last 128 KiB, in vain.
+    assert n_read <= len(data) + (128 << 10) + 30
+
+
+def test_a_recovered_file_gives_each_chain_its_prefix(live):
+    store = ZipStore(live)
+    manifest = hierarchy.read_manifest(store)
+    records = [recover(store, manifest, chain) for chain in range(2)]
+    assert [record.n_rows for record in records] == [18, 13]
