@@ -6,7 +6,7 @@ from models import positive
 from settings import SMALL
 
 import checkpoint
-from checkpoint.stores import DirectoryStore
+from checkpoint.stores import DirectoryStore, ZipStore
 
 ARGUMENTS = {
     "draws": 8,
@@ -25,11 +25,11 @@ class CrashError(BaseException):
     """The process is gone: nothing in it may handle this."""
 
 
-class CrashingStore(DirectoryStore):
-    """A directory that ends the process, so to speak, at one of its operations."""
+class Crashing:
+    """A store that ends the process, so to speak, at one of its operations."""
 
-    def __init__(self, root, at=None, before=True):
-        super().__init__(root)
+    def __init__(self, path, at=None, before=True):
+        super().__init__(path)
         self.at, self.before, self.n = at, before, 0
 
     def _operate(self, name, *arguments):
@@ -52,10 +52,31 @@ class CrashingStore(DirectoryStore):
     def remove(self, keys):
         self._operate("remove", list(keys))
 
+    def finish(self):
+        self._operate("finish")
+
     def unlock(self):
         lock, self._lock = self._lock, None
         if lock is not None:
             lock.release()
+
+
+class CrashingDirectory(Crashing, DirectoryStore):
+    @property
+    def path(self):
+        return self.root
+
+
+class CrashingZip(Crashing, ZipStore):
+    pass
+
+
+STORES = {".zarr": CrashingDirectory, ".zip": CrashingZip}
+
+
+@pytest.fixture(params=STORES)
+def kind(request):
+    return request.param
 
 
 def sample(store, **arguments):
@@ -63,15 +84,16 @@ def sample(store, **arguments):
         return checkpoint.sample(store, **{**ARGUMENTS, **arguments})
 
 
-def crash_everywhere(tmp_path, begin, finish, whole):
+def crash_everywhere(tmp_path, kind, begin, finish, whole):
     """Crash `begin` at each of its operations; `finish` must give `whole` from what is left."""
-    counting = CrashingStore(tmp_path / "count.zarr")
+    make = STORES[kind]
+    counting = make(tmp_path / f"count{kind}")
     begin(counting)
     assert counting.n > 8
     for at in range(counting.n):
         for before in (True, False):
-            path = tmp_path / f"{at}-{before}.zarr"
-            store = CrashingStore(path, at, before)
+            path = tmp_path / f"{at}-{before}{kind}"
+            store = make(path, at, before)
             with pytest.raises(CrashError):
                 begin(store)
             store.unlock()
@@ -89,31 +111,31 @@ def _has_run(path):
 
 
 @pytest.mark.slow
-def test_a_new_run(tmp_path):
+def test_a_new_run(tmp_path, kind):
     whole = sample(tmp_path / "whole.zarr")
-    crash_everywhere(tmp_path, sample, sample, whole)
+    crash_everywhere(tmp_path, kind, sample, sample, whole)
 
 
 @pytest.mark.slow
-def test_an_extension(tmp_path):
+def test_an_extension(tmp_path, kind):
     whole = sample(tmp_path / "whole.zarr", draws=15)
 
     def begin(store):
-        if not _has_run(store.root):
-            sample(store.root)
+        if not _has_run(store.path):
+            sample(store.path)
         sample(store, draws=15)
 
-    crash_everywhere(tmp_path, begin, lambda path: sample(path, draws=15), whole)
+    crash_everywhere(tmp_path, kind, begin, lambda path: sample(path, draws=15), whole)
 
 
 @pytest.mark.slow
-def test_the_recovery_from_a_crash(tmp_path):
+def test_the_recovery_from_a_crash(tmp_path, kind):
     whole = sample(tmp_path / "whole.zarr")
 
     def begin(store):
-        if not _has_run(store.root):
+        if not _has_run(store.path):
             with pytest.raises(CrashError):
-                sample(CrashingStore(store.root, at=11))
+                sample(type(store)(store.path, at=11))
         sample(store)
 
-    crash_everywhere(tmp_path, begin, sample, whole)
+    crash_everywhere(tmp_path, kind, begin, sample, whole)

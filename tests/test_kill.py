@@ -100,9 +100,19 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="ne
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("model", "cores"), [(eight_schools, 2), (eight_schools, 1), (coal_disasters, 2), (normals, 2)]
+    ("model", "cores", "name"),
+    [
+        (eight_schools, 2, "fit.zarr"),
+        (eight_schools, 1, "fit.zarr"),
+        (coal_disasters, 2, "fit.zarr"),
+        (normals, 2, "fit.zarr"),
+        (eight_schools, 2, "fit.zip"),
+        (coal_disasters, 1, "fit.zip"),
+        (normals, 2, "fit.zip"),
+    ],
 )
-def test_a_run_killed_again_and_again_equals_one_left_alone(model, cores, store, tmp_path):
+def test_a_run_killed_again_and_again_equals_one_left_alone(model, cores, name, tmp_path):
+    store = tmp_path / name
     rng = np.random.default_rng(5)
     n_kills = 0
     for attempt in range(12):

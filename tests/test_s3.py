@@ -175,6 +175,7 @@ def test_sampling_goes_on_while_the_network_is_away(server, place, whole):
             is_away.set()
         if is_away.is_set():
             drawn_while_away.append(draw.draw_idx)
+            time.sleep(0.15)  # longer in all than the client waits
         if (draw.chain, draw.draw_idx) == (0, 95):
             is_away.clear()
             server.answer_again()
