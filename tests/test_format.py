@@ -123,12 +123,17 @@ class Reader:
         n_sealed = int(self.chunk("_sampling_state/draw_idx", chain)[0])
         if not 0 <= n_sealed <= self.total:
             raise RejectedError(f"draw_idx {n_sealed}")
+        while n_sealed and any(not self._has_row(p, chain, n_sealed - 1) for p in self.columns):
+            start, size = (0, "warmup_chunk") if n_sealed <= self.tune else (self.tune, "chunk")
+            n_sealed -= (n_sealed - 1 - start) % self.run[size] + 1
         folder = self.root / f"_sampling_state/log/c/{chain}"
         files = sorted(folder.iterdir()) if folder.exists() else []
         names = [file.name for file in files if re.fullmatch("[0-9]{12}", file.name)]
         entries, expected = [], n_sealed
         for name in (name for name in names if int(name) >= n_sealed):
-            if int(name) != expected:
+            if int(name) < expected:
+                continue
+            if int(name) > expected:
                 break
             try:
                 n, data = self.entry((folder / name).read_bytes(), chain, int(name))
@@ -137,6 +142,13 @@ class Reader:
             entries.append((expected, n, data))
             expected += n
         return n_sealed, entries
+
+    def _has_row(self, path: str, chain: int, row: int) -> bool:
+        try:
+            self.sealed(path, chain, row)
+        except FileNotFoundError:
+            return False
+        return True
 
     def entry(self, data: bytes, chain: int, first: int) -> tuple[int, dict[str, Any]]:
         """Return the number of rows of a log entry, and its rows by column (section 9)."""
@@ -375,7 +387,7 @@ def assert_reads_as_open(root: Path) -> None:
     """Hold that the reader finds every variable, stat and state that `open` does."""
     reader, run = Reader(root), checkpoint.open(root)
     assert [reader.n_rows(chain) for chain in range(run.chains)] == run.draw_idx.tolist()
-    for prefix, phase in (("warmup_", slice(0, TUNE)), ("", slice(TUNE, None))):
+    for prefix, phase in (("warmup_", slice(0, reader.tune)), ("", slice(reader.tune, None))):
         for group in ("posterior", "unconstrained_posterior", "sample_stats"):
             compare_group(reader, getattr(run, prefix + group), group, phase)
     for chain in range(run.chains):
@@ -492,6 +504,57 @@ def test_a_stale_entry_is_passed_over(interrupted):
     shutil.copy(first, first.with_name(f"{int(first.name) - 2:012d}"))
     assert Reader(interrupted).n_rows(1) == int(first.name) + 3
     assert_reads_as_open(interrupted)
+
+
+@pytest.fixture
+def merged(tmp_path):
+    """Return a run with so many commits that they were merged, and the entries before that."""
+    path, before = tmp_path / "fit.zarr", {}
+
+    def look(trace, draw):
+        if draw.draw_idx == 130:
+            raise KeyboardInterrupt
+        folder = path / "_sampling_state/log/c/0"
+        if folder.exists():
+            before.update({f.name: f.read_bytes() for f in folder.glob("0*")})
+
+    with positive():
+        checkpoint.sample(
+            path, draws=60, tune=90, chains=1, cores=1, commit_interval=0, callback=look,
+            random_seed=1, draws_per_chunk=1000, **SMALL,
+        )  # fmt: skip
+    return path, before
+
+
+def test_merged_entries_are_read_as_one(merged):
+    path, _ = merged
+    names = [int(file.name) for file in entries_of(path, 0)]
+    assert 0 < len(names) < 64
+    assert_reads_as_open(path)
+
+
+def test_entries_inside_the_one_before_them_are_passed_over(merged):
+    path, before = merged
+    first = int(entries_of(path, 0)[0].name)
+    inside = {name: data for name, data in before.items() if int(name) > first}
+    for name, data in inside.items():
+        target = path / "_sampling_state/log/c/0" / name
+        if not target.exists():
+            target.write_bytes(data)
+    assert len(entries_of(path, 0)) > 35
+    assert_reads_as_open(path)
+
+
+@pytest.mark.filterwarnings("ignore::checkpoint.errors.DamageWarning")
+def test_a_chunk_missing_at_the_end_ends_what_is_recorded(tmp_path):
+    path = tmp_path / "fit.zarr"
+    with positive():
+        checkpoint.sample(
+            path, draws=20, tune=60, chains=2, cores=1, random_seed=1, draws_per_chunk=8, **SMALL
+        )
+    (path / "sample_stats/sampler_0__energy/c.1.2").unlink()
+    assert [Reader(path).n_rows(chain) for chain in range(2)] == [80, 76]
+    assert_reads_as_open(path)
 
 
 @pytest.mark.filterwarnings("ignore::checkpoint.errors.DamageWarning")
