@@ -1,16 +1,21 @@
-# `make demo`, `make test`: each sets up what it needs in a virtual environment of its own.
+# `make demo`, `make test` and the others: each sets up what it needs in a virtual environment of its own.
 PYTHON ?= python3
 VENV ?= .venv
 PROCESSES ?= 2
 PYTEST ?= -n $(PROCESSES)
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test test-slow test-all lint bench clean
 
 demo: $(VENV)/ready
 	$(VENV)/bin/python examples/demo.py
 
 test: $(VENV)/ready
-	$(VENV)/bin/python -m pytest $(PYTEST)
+	$(VENV)/bin/python -m pytest -m "not slow" $(PYTEST)
+
+test-slow: $(VENV)/ready
+	$(VENV)/bin/python -m pytest -m slow $(PYTEST)
+
+test-all: test test-slow
 
 lint: $(VENV)/ready
 	$(VENV)/bin/python -m ruff check --no-cache .

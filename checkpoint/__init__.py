@@ -9,11 +9,12 @@ The map of the package, from the top down; a module imports only what is below i
 - `writer` records, commits and seals; `recovery` reads back; `manifest` says what run it is.
 - `adapters` turn a step method into columns and back; `_pymc` alone knows PyMC's insides.
 - `recording`, `rows`, `commit_log`, `sealing`, `hierarchy`, `arrays` are rows on their way to Zarr.
-- `stores` keep bytes; `durability` alone makes them durable; `layout` names every path.
+- `stores` keep bytes, as Zarr stores do; `durability` alone syncs; `layout` names every path.
+- `cli` is the command line.
 """
 
-from checkpoint import errors
+from checkpoint import errors, stores
 from checkpoint.inspection import Run, open
 from checkpoint.sampling import sample
 
-__all__ = ["Run", "errors", "open", "sample"]
+__all__ = ["Run", "errors", "open", "sample", "stores"]

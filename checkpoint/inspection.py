@@ -29,7 +29,8 @@ def open(store: Any) -> "Run":
 
     Parameters
     ----------
-    store : path or zarr LocalStore
+    store : path, URL, or store
+        As in `checkpoint.sample`.
 
     Returns
     -------

@@ -61,8 +61,10 @@ def sample(
 
     Parameters
     ----------
-    store : path or zarr LocalStore
-        Directory of the run. It is created, or the run in it is continued.
+    store : path, URL, or store of zarr, of obstore or of `checkpoint.stores`
+        Where the run is kept. A path that ends in ``.zip`` is a zip file, another a directory.
+        URLs (``s3://``, ``gs://``, ``az://``) need ``pymc-checkpoint[cloud]``. It is created, or
+        the run in it is continued.
     draws : int
         Draws after warm-up, of each chain. A larger number extends a finished run.
     tune : int, optional
@@ -128,14 +130,16 @@ return_inferencedata, idata_kwargs, mp_ctx, blas_cores, model, backend
     ChainError
         If a chain fails, or its worker is killed again and again.
     StoreWriteError
-        If the store cannot be written. What was recorded is intact.
+        If the store cannot be written. What was recorded is intact. `StoreUnreachableError`, a
+        subclass, if it does not answer.
     TooFewDrawsError
         If it is stopped before there is a draw to return.
 
     Notes
     -----
     Durability: when a commit returns, its draws survive the death of the process and of the
-    machine. On return every draw is in the arrays of the store.
+    machine. Object stores, and stores that are not of this package, take commits behind the
+    sampling. On return every draw is in the arrays of the store.
 
     Examples
     --------
