@@ -34,6 +34,7 @@ def draw_missing(run: ActiveRun, options: Options) -> bool:
     """
     records = run.records()
     if all(record.n_rows >= run.n_rows for record in records):
+        run.store.unlock()
         run.store.mend()
         return True
     try:

@@ -8,7 +8,12 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from checkpoint.errors import CheckpointWarning, RunLockedError, StoreUnreachableError
+from checkpoint.errors import (
+    CheckpointWarning,
+    RunLockedError,
+    StoreUnreachableError,
+    StoreWriteError,
+)
 from checkpoint.stores.base import KeyTakenError, Store
 from checkpoint.stores.claims import HEARTBEAT, Claim
 
@@ -99,7 +104,14 @@ class WriteBehind(Store):
             If a write failed.
         """
         with self._changed:
-            self._changed.wait_for(lambda: not self._n_waiting or self._error is not None)
+            try:
+                self._changed.wait_for(lambda: not self._n_waiting or self._error is not None)
+            except KeyboardInterrupt:
+                self._error = StoreWriteError(
+                    f"{self.name}: interrupted while {self._n_waiting} writes were waiting, which "
+                    "are lost. What was recorded before is intact. Run the same command again."
+                )
+                raise
             self._raise()
 
     def lock(self) -> None:
@@ -136,7 +148,7 @@ class WriteBehind(Store):
             try:
                 return do(argument)
             except StoreUnreachableError as error:
-                if time.monotonic() > deadline or self._is_closing:
+                if time.monotonic() > deadline or self._is_closing or self._error is not None:
                     raise
                 if not self._has_warned:
                     self._has_warned = True

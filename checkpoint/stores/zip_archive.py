@@ -101,7 +101,7 @@ class Archive:
         except BaseException:
             self.close()
             raise
-        self._n_live = sum(map(_nbytes_of, self.entries, self.entries.values()))
+        self._count_live()
         self._directory_written = 0.0
         self._compact_above = 0
 
@@ -189,9 +189,9 @@ class Archive:
             at += len(header) + len(value)
         self._append_bytes(b"".join(parts), sync=True)
         for key, entry in added.items():
-            self._n_live -= _nbytes_of(key, self.entries.get(key))
+            self._count(key, self.entries.get(key), -1)
             self.entries[key] = entry
-            self._n_live += _nbytes_of(key, entry)
+            self._count(key, entry, 1)
         self._write_directory_if_due()
 
     def remove(self, keys: Iterable[str]) -> None:
@@ -203,7 +203,7 @@ class Archive:
         header = pack_local(REMOVED, zlib.crc32(listed), len(listed))
         self._append_bytes(header + listed, sync=False)
         for key in gone:
-            self._n_live -= _nbytes_of(key, self.entries.pop(key))
+            self._count(key, self.entries.pop(key), -1)
 
     def write_directory(self) -> None:
         """Add directory and end record. Not synced: all that they list is."""
@@ -257,7 +257,7 @@ class Archive:
         self.identity = (stat.st_dev, stat.st_ino)
         end += len(directory)
         self._scan = Scan(entries, end, end)
-        self._n_live = sum(map(_nbytes_of, entries, entries.values()))
+        self._count_live()
         self._compact_above = 0
         self._directory_written = time.monotonic()
 
@@ -286,20 +286,25 @@ class Archive:
             raise
         self._scan.end = end + len(data)
 
+    def _count_live(self) -> None:
+        self._n_live = self._n_directory = 0
+        for key, entry in self.entries.items():
+            self._count(key, entry, 1)
+
+    def _count(self, key: str, entry: Entry | None, sign: int) -> None:
+        """Count what an entry takes, in its place and in the directory."""
+        if entry is not None:
+            n_name = len(key.encode())
+            self._n_directory += sign * (_CENTRAL_NBYTES + n_name)
+            self._n_live += sign * (_LOCAL_NBYTES + _CENTRAL_NBYTES + 2 * n_name + entry.n_packed)
+
     def _write_directory_if_due(self) -> None:
-        n_directory = sum(_CENTRAL_NBYTES + len(key) for key in self.entries)
+        n_directory = self._n_directory
         n_behind = self._scan.end - self._scan.directory_end
         is_late = time.monotonic() - self._directory_written >= _DIRECTORY_INTERVAL
         is_far = n_behind > _WITHIN_REACH
         if (is_late and n_directory <= _WITHIN_REACH) or (is_far and n_behind >= n_directory):
             self.write_directory()
-
-
-def _nbytes_of(key: str, entry: Entry | None) -> int:
-    """Return what an entry takes, in its place and in the directory."""
-    if entry is None:
-        return 0
-    return _LOCAL_NBYTES + _CENTRAL_NBYTES + 2 * len(key.encode()) + entry.n_packed
 
 
 def _copy_entries(
