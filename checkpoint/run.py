@@ -19,6 +19,7 @@ from checkpoint.checks import (
 )
 from checkpoint.errors import (
     RunExistsError,
+    RunLockedError,
     RunNotFoundError,
     StoreWriteError,
     TooFewDrawsError,
@@ -194,12 +195,17 @@ def _reopen(store: Store, manifest: Manifest, options: Options, arguments: Argum
     _take(store)
     try:
         run = replace(run, store=store.writer())
+        if hierarchy.read_manifest(run.store) != manifest:
+            raise RunLockedError(
+                f"{store.name} was extended by another process while it was opened. "
+                "Nothing was changed. Run the same command again."
+            )
         check_logp(store, manifest, preparation, run.records())
         if options.draws > manifest.draws:
             longer = extend_run(run.store, manifest, preparation, schemas, options.draws)
             run = replace(run, manifest=longer)
     except BaseException:
-        store.unlock()
+        run.store.unlock()
         raise
     return run
 
