@@ -15,7 +15,7 @@ import numpy as np
 
 from checkpoint import layout
 from checkpoint.arrays import TEXT, ArraySpec, Compressor, group_document, whole_array
-from checkpoint.errors import DamagedStoreError, NotARunError
+from checkpoint.errors import CheckpointError, DamagedStoreError, NotARunError
 from checkpoint.manifest import Manifest
 from checkpoint.stores import Store
 
@@ -210,11 +210,11 @@ def _root_attributes(store: Store) -> dict[str, Any] | None:
             return dict(json.loads(data).get("attributes", {}))
         if store.has(".zgroup"):
             return dict(json.loads(store.read(".zattrs") or b"{}"))
-    except DamagedStoreError:
+    except CheckpointError:
         raise
-    except ValueError as error:
+    except (ValueError, AttributeError, TypeError) as error:
         raise NotARunError(
-            f"{store.name} has a root document that is not JSON ({error}). Nothing was changed. "
+            f"{store.name} has a root document that cannot be read ({error}). Nothing was changed. "
             "Restore it from a copy, or choose another path."
         ) from error
     return None

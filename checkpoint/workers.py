@@ -25,7 +25,7 @@ from threadpoolctl import threadpool_limits
 from checkpoint import durability
 from checkpoint._pymc.setup import exact_compilation
 from checkpoint.chain import ChainTask, run_chain
-from checkpoint.errors import ChainError, CheckpointError
+from checkpoint.errors import ChainError, CheckpointError, StoreWriteError
 from checkpoint.stores import RemoteStore, answer
 
 __all__ = ["MAX_RESTARTS", "WorkerSettings", "run_in_workers"]
@@ -246,9 +246,12 @@ class _Worker:
 
     def serve(self, request: Any) -> None:
         """Do what the worker asks of the store."""
-        reply = answer(self.task.store, request)
-        with suppress(OSError):
-            self.pipe.send(reply)
+        reply: Any = (None, StoreWriteError("The process that writes was interrupted."))
+        try:
+            reply = answer(self.task.store, request)
+        finally:  # the worker waits for it, whatever happens here
+            with suppress(OSError):
+                self.pipe.send(reply)
 
     def let_go_on(self) -> None:
         """Let the worker go on if it waits for its callback."""

@@ -71,7 +71,9 @@ class ChainWriter:
         self._recorder = Recorder(plan, compute, adapters, steps, buffer)
         self._n_committed = buffer.n_rows
         self._n_counted = read_draw_idx(store, manifest, record.chain)
-        self._log = [_Logged(entry.first_draw_idx, 0) for entry in record.entries]
+        log = [_Logged(entry.first_draw_idx, 0) for entry in record.entries]
+        self._log = [entry for entry in log if entry.first_draw_idx >= self._n_sealed]
+        store.remove([self._key(entry) for entry in log if entry.first_draw_idx < self._n_sealed])
         # What is kept per commit would be lost with the borders of commits.
         self._may_merge = not any(column.per_commit for column in manifest.columns)
         self._last_commit = time.monotonic()
@@ -121,10 +123,13 @@ class ChainWriter:
         began = time.monotonic()
         self.settle()
         first = self.buffer.first_draw_idx + start
+        key, entry = layout.log_entry(self.chain, first), self._encode(first)
         try:
-            self._store.create(layout.log_entry(self.chain, first), self._encode(first))
+            self._store.create(key, entry)
         except KeyTakenError:
-            raise self._overtaken(first) from None
+            # An interrupt may have come between the write and our taking note of it.
+            if self._store.read(key) != entry:
+                raise self._overtaken(first) from None
         self._log.append(_Logged(first, 0))
         self._n_committed = stop
         self._wait_for_next(began)

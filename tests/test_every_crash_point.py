@@ -1,5 +1,7 @@
 """Stop before and after every operation on the store, reopen, finish, and compare."""
 
+import contextlib
+
 import pytest
 from compare import unequal
 from models import positive
@@ -139,3 +141,39 @@ def test_the_recovery_from_a_crash(tmp_path, kind):
         sample(store)
 
     crash_everywhere(tmp_path, kind, begin, sample, whole)
+
+
+@pytest.mark.parametrize("at", ["chunk", "count"])
+def test_chunks_sealed_on_opening_leave_no_entries_to_merge(at, tmp_path):
+    """Killed between a commit and its seal, with more than one chunk whole in the log."""
+    arguments = {"draws": 160, "tune": 80, "draws_per_chunk": 75, "commit_interval": 0}
+    whole = sample(tmp_path / "whole.zarr", **arguments)
+    path = tmp_path / "fit.zarr"
+    store = CrashingDirectory(path)
+    n_kept = {"chunk": 30, "count": 31}[at]
+
+    def write(values):
+        if any("posterior/x/c.0" in key or "draw_idx" in key for key in values):
+            store.n_seals = getattr(store, "n_seals", 0) + 1
+            if store.n_seals > (3 if at == "chunk" else 4):
+                raise CrashError(n_kept)
+        DirectoryStore.write(store, values)
+
+    store.write = write
+    with pytest.raises(CrashError):
+        sample(store, **arguments)
+    store.unlock()
+
+    class Stop:
+        n = 0
+
+        def __call__(self, trace, draw):
+            self.n += 1
+            if self.n == 70:
+                raise KeyboardInterrupt
+
+    with contextlib.suppress(checkpoint.errors.TooFewDrawsError):
+        sample(path, callback=Stop(), **arguments)
+    before = int(checkpoint.open(path).draw_idx[0])
+    assert before > 140
+    assert unequal(sample(path, **arguments), whole) == []

@@ -1,5 +1,6 @@
 """A zip file that is cut, torn, damaged, huge, hostile or made by others."""
 
+import contextlib
 import os
 import shutil
 import struct
@@ -11,6 +12,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import pymc as pm
 import pytest
 import xarray as xr
 import zarr
@@ -240,6 +242,107 @@ def test_damage_in_the_middle_does_not_cost_what_is_behind_it(archive):
         assert after.read(key) == before[key]
 
 
+def local_headers(path):
+    data = path.read_bytes()
+    at, found = 0, {}
+    while data[at : at + 4] == b"PK\x03\x04":
+        end = end_of_record(data, at)
+        n_name = struct.unpack_from("<H", data, at + 26)[0]
+        found[data[at + 30 : at + 30 + n_name].decode()] = at
+        at = end
+    return found
+
+
+@pytest.mark.parametrize(
+    ("at", "flip"), [(19, 0x40), (29, 0x10), (22, 1), (14, 1), (8, 8), (30, 1)]
+)
+def test_a_flipped_bit_of_a_header_costs_one_value(at, flip, archive):
+    """Packed size, length of the extra field, size, checksum, method, name."""
+    store = ZipStore(archive)
+    store.write({f"k{i:02d}": os.urandom(3000) for i in range(20)})
+    values = {key: store.read(key) for key in [*store.keys()]}
+    data = bytearray(archive.read_bytes())
+    data[local_headers(archive)["k04"] + at] ^= flip
+    archive.write_bytes(data[: data.find(b"PK\x01\x02")])
+    after = ZipStore(archive)
+    for key in set(values) - {"k04"}:
+        assert after.read(key) == values[key]
+    store.repair()
+    for key in set(values) - {"k04"}:
+        assert ZipStore(archive).read(key) == values[key]
+
+
+@pytest.mark.parametrize("at", [14, 36, 40])
+def test_a_damaged_list_of_removed_keys_removes_nothing(at, archive):
+    store = ZipStore(archive)
+    store.write({"a": b"1", "b": b"2"})
+    store.remove(["a"])
+    store.write({"c": b"3"})
+    data = bytearray(archive.read_bytes())
+    data[data.find(b"PK\x03\x04", data.find(b".removed") - 31) + at] ^= 0x80
+    archive.write_bytes(data[: data.rfind(b"PK\x01\x02") - 1 - 46 * 2])
+    with contextlib.suppress(errors.CheckpointError):
+        assert ZipStore(archive).read("b") == b"2"
+
+
+def test_a_torn_last_value_is_never_accepted(archive):
+    store = ZipStore(archive)
+    store.write({"a": b"old"})
+    torn = pack_local("a", zlib.crc32(b"new"), 3) + b"\0\0\0"
+    archive.write_bytes(archive.read_bytes() + torn)
+    reader = ZipStore(archive, read_only=True)
+    for _ in range(3):
+        assert reader.read("a") == b"old"
+
+
+def test_a_reader_gets_over_what_a_writer_took_back(archive):
+    writer, reader = ZipStore(archive), ZipStore(archive, read_only=True)
+    writer.write({"a": b"1"})
+    assert reader.read("a") == b"1"
+    size = archive.stat().st_size
+    with archive.open("ab") as file:  # written, seen, and never synced
+        file.write(pack_local("b", zlib.crc32(b"22"), 2) + b"22")
+    assert reader.read("b") == b"22"
+    os.truncate(archive, size)
+    writer.write({"c": b"3" * 500})
+    writer.write({"b": b"4"})
+    assert [reader.read(key) for key in ("a", "b", "c")] == [b"1", b"4", b"3" * 500]
+
+
+def test_names_that_latex_likes_are_kept(archive):
+    def model():
+        with pm.Model() as named:
+            pm.Normal(r"$\mu$")
+        return named
+
+    result = sample(archive, model=model)
+    assert r"$\mu$" in checkpoint.open(archive).posterior
+    assert unequal(result, sample(archive, model=model)) == []
+
+
+def test_a_link_and_its_target_have_one_lock(archive, tmp_path):
+    link = tmp_path / "link.zip"
+    link.symlink_to(archive)
+    store, other = ZipStore(archive), ZipStore(link)
+    store.lock()
+    with pytest.raises(errors.RunLockedError):
+        other.lock()
+    store.unlock()
+    other.write({"a": b"1"})
+    other.compact()
+    assert link.is_symlink()
+    assert ZipStore(archive).read("a") == b"1"
+
+
+def test_temporary_files_of_others_are_left_alone(archive, tmp_path):
+    for name in (".tmp-1-1-model-fit.zip", ".tmp-1-1-fit.zip.old"):
+        (tmp_path / name).write_bytes(b"1")
+    (tmp_path / ".tmp-1-1-fit.zip").write_bytes(b"1")
+    ZipStore(archive).write({"a": b"1"})
+    left = {name for name in os.listdir(tmp_path) if name.startswith(".tmp")}
+    assert left == {".tmp-1-1-model-fit.zip", ".tmp-1-1-fit.zip.old"}
+
+
 # Kills in the middle of compacting.
 
 
@@ -282,6 +385,25 @@ def test_no_space_for_compacting_is_a_warning_and_the_run_is_whole(archive, monk
     assert unequal(result, whole) == []
     assert checkpoint.open(archive).finished
     assert zipfile.ZipFile(archive).testzip() is None
+
+
+def test_what_follows_a_rename_that_was_not_synced_is_in_the_file(archive, monkeypatch):
+    store = ZipStore(archive)
+    store.lock()
+    store.write({"a": b"1"})
+    replace = os.replace
+
+    def fails_after(*arguments):
+        replace(*arguments)
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(zip_archive.durability, "publish", fails_after)
+    with pytest.raises(errors.StoreWriteError):
+        store.compact()
+    monkeypatch.undo()
+    store.write({"b": b"2"})
+    store.unlock()
+    assert [ZipStore(archive).read(key) for key in ("a", "b")] == [b"1", b"2"]
 
 
 # Growth.
@@ -399,7 +521,17 @@ def zip_of(path: Path, entries: dict[str, bytes], method: int = zipfile.ZIP_STOR
     return path.read_bytes()
 
 
+def encrypted(path: Path) -> bytes:
+    return flagged(zip_of(path, {"zarr.json": b"{}" * 900}), 1)
+
+
 HOSTILE = {
+    "encrypted, with a byte behind it": (lambda path: encrypted(path) + b"\n", "is encrypted"),
+    "encrypted, without its end": (lambda path: encrypted(path)[:-30], "is encrypted"),
+    "half a download": (
+        lambda path: zip_of(path, {"holiday.mp4": bytes(9000)})[:4000],
+        "was not begun by checkpoint",
+    ),
     "no zip": (lambda path: b"\x89PNG\r\n\x1a\n" + bytes(500), "is no zip file"),
     "encrypted": (lambda path: flagged(zip_of(path, {"zarr.json": b"{}"}), 1), "is encrypted"),
     "several disks": (

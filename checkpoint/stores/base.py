@@ -215,7 +215,7 @@ def checked_key(key: str) -> str:
     ValueError
         If it is absolute or leads out of the store.
     """
-    if not key or key.startswith("/") or "\\" in key or "\0" in key or ".." in key.split("/"):
+    if not key or key.startswith("/") or "\0" in key or ".." in key.split("/"):
         raise ValueError(f"{key!r} is no key of a Zarr store.")
     return key
 

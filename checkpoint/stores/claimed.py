@@ -1,5 +1,8 @@
 """What the stores have in common that know no lock: a claim, and writing behind."""
 
+import contextlib
+
+from checkpoint.errors import StoreWriteError
 from checkpoint.stores.base import Store
 from checkpoint.stores.claims import STALE_AFTER, Claim
 from checkpoint.stores.write_behind import WriteBehind
@@ -28,9 +31,10 @@ class ClaimedStore(Store):
         self._claim = claim
 
     def unlock(self) -> None:
-        if self._claim is not None:
-            self._claim.release()
-            self._claim = None
+        claim, self._claim = self._claim, None
+        if claim is not None:
+            with contextlib.suppress(StoreWriteError):  # it grows stale by itself
+                claim.release()
 
     def writer(self) -> Store:
         assert self._claim is not None, "lock it first"

@@ -36,6 +36,7 @@ class Claim:
         self._store = store
         self._stale_after = stale_after
         self._holder: Holder | None = None
+        self._keys: list[str] = []
         self._beats = 0
         self._last_commit: float | None = None
 
@@ -50,27 +51,53 @@ class Claim:
         RunLockedError
             If the holder lives.
         """
-        found = self._read()
-        deadline = time.monotonic() + self._stale_after
-        while found is not None and time.monotonic() < deadline:
-            holder = Holder.from_json(found)
-            if holder is None or holder.is_certainly_dead:
-                break
-            again = found if holder.is_on_this_machine else self._after_a_while(found)
-            if again is not None and (holder.is_on_this_machine or again != found):
-                raise locked_error(self._store.name, str(holder), again.get("last_commit"))
-            found = again
         self._holder = Holder.this_process()
+        found = self._read(layout.CLAIM)
         if found is None:
-            try:
-                self._store.create(layout.CLAIM, self._document())
-            except KeyTakenError:
-                raise RunLockedError(
-                    f"{self._store.name} was claimed by another process at the same time. "
-                    "Run this again once that run has ended."
-                ) from None
+            if not self._created(layout.CLAIM):
+                raise self._beaten()
             return
+        # Of those that find the same claim dead, the one that creates the key named after it
+        # may go on. It may have died before it did: then that key is the claim to look at.
+        while found is not None:
+            self._wait_for_death(found)
+            successor = f"{layout.CLAIM}-after-{found.get('token', 'unknown')}"
+            if self._created(successor):
+                self._keys = [successor]
+                break
+            found = self._read(successor)
         self._store.write({layout.CLAIM: self._document()})
+
+    def _created(self, key: str) -> bool:
+        try:
+            self._store.create(key, self._document())
+        except KeyTakenError:
+            return False
+        return True
+
+    def _wait_for_death(self, found: dict[str, Any]) -> None:
+        """Return when a holder is certainly dead, or has been watched for long enough.
+
+        Raises
+        ------
+        RunLockedError
+            If it lives.
+        """
+        holder = Holder.from_json(found)
+        if holder is None or holder.is_certainly_dead:
+            return
+        before = self._read(layout.CLAIM)
+        deadline = time.monotonic() + self._stale_after
+        while time.monotonic() < deadline:
+            if holder.is_on_this_machine or self._read(layout.CLAIM) != before:
+                raise locked_error(self._store.name, str(holder), found.get("last_commit"))
+            time.sleep(min(0.5, self._stale_after / 20))
+
+    def _beaten(self) -> RunLockedError:
+        return RunLockedError(
+            f"{self._store.name} was claimed by another process at the same time. "
+            "Run this again once that run has ended."
+        )
 
     def beat(self, last_commit: float | None) -> None:
         """Say that this process lives.
@@ -89,13 +116,13 @@ class Claim:
         """Give up the claim, if it is still this process's."""
         if self._holder is None:
             return
-        found = Holder.from_json(self._read() or {})
+        found = Holder.from_json(self._read(layout.CLAIM) or {})
         if found is not None and found.token == self._holder.token:
-            self._store.remove([layout.CLAIM])
+            self._store.remove([layout.CLAIM, *self._keys])
         self._holder = None
 
     def _hold(self) -> None:
-        found = Holder.from_json(self._read() or {})
+        found = Holder.from_json(self._read(layout.CLAIM) or {})
         if self._holder is None or found is None or found.token != self._holder.token:
             raise RunLockedError(
                 f"{self._store.name} was taken over by {found or 'another process'}, to which "
@@ -103,21 +130,12 @@ class Claim:
                 "Let one process write a run."
             )
 
-    def _read(self) -> dict[str, Any] | None:
-        data = self._store.read(layout.CLAIM)
+    def _read(self, key: str) -> dict[str, Any] | None:
+        data = self._store.read(key)
         try:
             return None if data is None else dict(json.loads(data))
         except (ValueError, TypeError):
             return {}  # cut off: its writer died, or was no writer of ours
-
-    def _after_a_while(self, found: dict[str, Any]) -> dict[str, Any] | None:
-        """Return the claim once it changes, or as it is after a fraction of the patience."""
-        for _ in range(10):
-            time.sleep(min(0.5, self._stale_after / 20))
-            again = self._read()
-            if again != found:
-                return again
-        return found
 
     def _document(self) -> bytes:
         assert self._holder is not None

@@ -40,11 +40,17 @@ class WriterLock:
             self._lock.acquire()
         except filelock.Timeout:
             raise locked_error(name, self._holder(), last_commit()) from None
-        self._note.write_text(json.dumps(Holder.this_process().to_json()))
+        try:
+            self._note.write_text(json.dumps(Holder.this_process().to_json()))
+        except BaseException:
+            self._lock.release()
+            raise
 
     def release(self) -> None:
-        durability.remove(self._note)
-        self._lock.release()
+        try:
+            durability.remove(self._note)
+        finally:
+            self._lock.release()
 
     def _holder(self) -> str:
         try:

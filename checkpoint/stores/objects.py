@@ -121,8 +121,14 @@ class ObjectStore(ClaimedStore):
                 raise
 
     def remove(self, keys: Iterable[str]) -> None:
-        with self._explained(), contextlib.suppress(FileNotFoundError):
-            _obstore().delete(self.store, list(keys))
+        wanted = list(keys)
+        with self._explained():
+            try:
+                _obstore().delete(self.store, wanted)
+            except FileNotFoundError:  # some services stop at the first that is missing
+                for key in wanted:
+                    with contextlib.suppress(FileNotFoundError):
+                        _obstore().delete(self.store, key)
 
     def lock(self) -> None:
         super().lock()
@@ -130,6 +136,9 @@ class ObjectStore(ClaimedStore):
             self._put(layout.CLAIM, b"", mode="create")
         except KeyTakenError:
             return
+        except BaseException:
+            self.unlock()
+            raise
         self.unlock()
         raise StoreWriteError(
             f"{self.name} does not honour conditional puts (If-None-Match), without which two "

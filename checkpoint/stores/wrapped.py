@@ -89,12 +89,13 @@ class WrappedStore(ClaimedStore):
         fs = getattr(self.store, "fs", None)
         if fs is not None:
             path = f"{self.store.path.rstrip('/')}/{key}".lstrip("/")  # type: ignore[attr-defined]
-            try:
+            with contextlib.suppress(FileExistsError):
                 await fs._pipe_file(path, value, mode="create")
-            except FileExistsError:
-                raise KeyTakenError(key) from None
-            return
-        await self.store.set_if_not_exists(key, default_buffer_prototype().buffer.from_bytes(value))
+                return
+        else:
+            from_bytes = default_buffer_prototype().buffer.from_bytes
+            await self.store.set_if_not_exists(key, from_bytes(value))
+        # An attempt that got through may have lost only its answer.
         found = await self.store.get(key, default_buffer_prototype())
         if found is None or found.to_bytes() != value:
             raise KeyTakenError(key)

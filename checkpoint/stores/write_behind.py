@@ -15,7 +15,7 @@ from checkpoint.errors import (
     StoreWriteError,
 )
 from checkpoint.stores.base import KeyTakenError, Store
-from checkpoint.stores.claims import HEARTBEAT, Claim
+from checkpoint.stores.claims import HEARTBEAT, STALE_AFTER, Claim
 
 __all__ = ["WriteBehind"]
 
@@ -58,9 +58,13 @@ class WriteBehind(Store):
         self._error: BaseException | None = None
         self._last_commit: float | None = None
         self._has_warned = False
-        self._is_closing = False
+        self._closing = threading.Event()
+        self._last_beat = time.monotonic()
+        self._beating = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="write-behind", daemon=True)
         self._thread.start()
+        self._heart = threading.Thread(target=self._keep_beating, name="heartbeat", daemon=True)
+        self._heart.start()
 
     @property
     def name(self) -> str:
@@ -121,9 +125,10 @@ class WriteBehind(Store):
         try:
             self.flush()
         finally:
-            self._is_closing = True
+            self._closing.set()
             self._work.put(None)
             self._thread.join()
+            self._heart.join()
             self._store.unlock()
 
     def finish(self) -> None:
@@ -146,9 +151,13 @@ class WriteBehind(Store):
         pause = 0.25
         while True:
             try:
+                # This process may have slept, or the network, for so long that another took over.
+                if time.monotonic() - self._last_beat > STALE_AFTER / 2:
+                    self._beat()
                 return do(argument)
             except StoreUnreachableError as error:
-                if time.monotonic() > deadline or self._is_closing or self._error is not None:
+                is_over = time.monotonic() > deadline or self._closing.is_set()
+                if is_over or self._error is not None:
                     raise
                 if not self._has_warned:
                     self._has_warned = True
@@ -158,7 +167,7 @@ class WriteBehind(Store):
                         CheckpointWarning,
                         stacklevel=2,
                     )
-                time.sleep(pause * random.uniform(0.5, 1.0))
+                self._closing.wait(pause * random.uniform(0.5, 1.0))
                 pause = min(2 * pause, _LONGEST_PAUSE)
 
     def _later(self, do: Callable[..., None], argument: Any, nbytes: int) -> None:
@@ -176,15 +185,8 @@ class WriteBehind(Store):
             raise self._error
 
     def _run(self) -> None:
-        next_beat = time.monotonic() + HEARTBEAT
         while True:
-            if time.monotonic() >= next_beat:
-                next_beat = time.monotonic() + HEARTBEAT
-                self._try(self._claim.beat, self._last_commit)
-            try:
-                item = self._work.get(timeout=max(0.0, next_beat - time.monotonic()))
-            except queue.Empty:
-                continue
+            item = self._work.get()
             if item is None:
                 return
             do, argument, nbytes = item
@@ -194,6 +196,27 @@ class WriteBehind(Store):
                 self._nbytes_waiting -= nbytes
                 self._changed.notify_all()
 
+    def _keep_beating(self) -> None:
+        """Renew the claim while a write takes its time."""
+        while not self._closing.wait(HEARTBEAT):
+            try:
+                self._beat()
+            except StoreUnreachableError:
+                continue  # what is written next finds that out, and says so
+            except BaseException as error:
+                self._fail(error)
+                return
+
+    def _beat(self) -> None:
+        with self._beating:
+            self._claim.beat(self._last_commit)
+            self._last_beat = time.monotonic()
+
+    def _fail(self, error: BaseException) -> None:
+        with self._changed:
+            self._error = self._error or error
+            self._changed.notify_all()
+
     def _try(self, do: Callable[..., None], argument: Any) -> None:
         """Do something unless something before it has failed."""
         if self._error is not None:
@@ -201,6 +224,4 @@ class WriteBehind(Store):
         try:
             self._patiently(do, argument)
         except BaseException as error:
-            with self._changed:
-                self._error = error
-                self._changed.notify_all()
+            self._fail(error)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import threading
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
@@ -9,7 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from checkpoint import durability
-from checkpoint.errors import CheckpointWarning, NotARunError, RunLockedError, StoreWriteError
+from checkpoint.errors import (
+    CheckpointWarning,
+    DamagedStoreError,
+    NotARunError,
+    RunLockedError,
+    StoreWriteError,
+)
 from checkpoint.stores.base import KeyTakenError, Store, explained
 from checkpoint.stores.file_lock import WriterLock
 from checkpoint.stores.zip_archive import Archive, Repair
@@ -36,10 +43,13 @@ class ZipStore(Store):
 
     def __init__(self, path: str | os.PathLike[str], *, read_only: bool = False) -> None:
         super().__init__(read_only=read_only)
-        self.path = Path(path)
+        self._name = os.fspath(path)
+        # Of a link, what it leads to: the lock lies beside it, and compacting replaces it.
+        self.path = Path(os.path.realpath(path))
         self._mutex = threading.RLock()
         self._lock: WriterLock | None = None
         self._archive: Archive | None = None
+        self._torn_at = -1
         if self.path.is_dir():
             raise NotARunError(
                 f"{self.path} is a directory, not a zip file; nothing was changed. "
@@ -53,15 +63,26 @@ class ZipStore(Store):
         self.__dict__.update(state, _mutex=threading.RLock())
 
     def __copy__(self) -> "ZipStore":
-        return type(self)(self.path, read_only=self.read_only)
+        return type(self)(self._name, read_only=self.read_only)
 
     @property
     def name(self) -> str:
-        return str(self.path)
+        return self._name
 
     def read(self, key: str) -> bytes | None:
         with self._reading() as archive:
-            return None if archive is None else archive.read(key)
+            if archive is None:
+                return None
+            try:
+                return archive.read(key)
+            except DamagedStoreError:
+                if self._lock is not None:
+                    raise
+        # A writer may have taken back what it could not sync, and written something else.
+        with self._mutex:
+            self._close_archive()
+            again = self._look()
+            return None if again is None else again.read(key)
 
     def has(self, key: str) -> bool:
         with self._reading() as archive:
@@ -232,7 +253,7 @@ class ZipStore(Store):
         """Return the archive as it is now, beside whoever writes it."""
         try:
             stat = os.stat(self.path)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             self._close_archive()
             return None
         archive = self._archive
@@ -241,10 +262,12 @@ class ZipStore(Store):
                 return archive
             if stat.st_size > archive.found.end:
                 archive.catch_up()
-                return archive
+                if archive.found.end == stat.st_size or stat.st_size == self._torn_at:
+                    return archive
         self._close_archive()
         with contextlib.suppress(FileNotFoundError):
             self._archive = Archive(self.path, writable=False)
+            self._torn_at = stat.st_size  # if it is torn at that size, it need not be read again
         return self._archive
 
     def _close_archive(self) -> None:
@@ -262,6 +285,9 @@ class ZipStore(Store):
             return None
 
     def _remove_leftovers(self) -> None:
-        pattern = f"{durability.TEMPORARY_PREFIX}*-{self.path.name}"
-        for leftover in self.path.parent.glob(pattern):
-            durability.remove(leftover)
+        ours = re.compile(
+            rf"{re.escape(durability.TEMPORARY_PREFIX)}\d+-\d+-{re.escape(self.path.name)}"
+        )
+        for name in os.listdir(self.path.parent):
+            if ours.fullmatch(name):
+                durability.remove(self.path.parent / name)

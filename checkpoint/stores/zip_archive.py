@@ -20,12 +20,13 @@ from checkpoint.stores.zip_records import (
     Entry,
     RecordError,
     RefusedError,
+    check_name,
     inflate,
     pack_directory,
     pack_local,
     unpack_local,
 )
-from checkpoint.stores.zip_scan import REMOVED, Scan, is_zip, scan, walk
+from checkpoint.stores.zip_scan import REMOVED, Scan, is_zip, read_at, scan, walk
 
 __all__ = ["Archive", "Repair"]
 
@@ -86,6 +87,7 @@ class Archive:
 
     def __init__(self, path: Path, writable: bool) -> None:
         self.path = path
+        self.descriptor = -1
         self.descriptor = (
             durability.open_for_appending(path)
             if writable
@@ -94,7 +96,7 @@ class Archive:
         try:
             self._scan = self._read()
             stat = os.fstat(self.descriptor)
-            self.identity = (stat.st_dev, stat.st_ino)
+            self.identity = _identity_of(stat)
             self.n_torn = stat.st_size - self._scan.end
             if writable and self.n_torn:
                 durability.cut(self.descriptor, self._scan.end)
@@ -104,6 +106,7 @@ class Archive:
         self._count_live()
         self._directory_written = 0.0
         self._compact_above = 0
+        self._must_cut = False
 
     def close(self) -> None:
         if self.descriptor >= 0:
@@ -140,7 +143,7 @@ class Archive:
         """Take in what another process has appended since."""
         size = os.fstat(self.descriptor).st_size
         if size > self._scan.end:
-            walk(self.descriptor, size, self._scan, verify=False)
+            walk(self.descriptor, size, self._scan, beyond_damage=False)
 
     def read(self, key: str) -> bytes | None:
         """Return a value, held against its checksum.
@@ -154,7 +157,7 @@ class Archive:
         if entry is None:
             return None
         guess = _LOCAL_NBYTES + len(key.encode()) + 64
-        data = os.pread(self.descriptor, guess + entry.n_packed, entry.offset)
+        data = read_at(self.descriptor, guess + entry.n_packed, entry.offset)
         try:
             local = unpack_local(data, entry.offset)
             if local.name != key:
@@ -162,7 +165,7 @@ class Archive:
             packed = data[local.header_nbytes : local.header_nbytes + entry.n_packed]
             if len(packed) < entry.n_packed:
                 start = entry.offset + local.header_nbytes
-                packed = os.pread(self.descriptor, entry.n_packed, start)
+                packed = read_at(self.descriptor, entry.n_packed, start)
             value = inflate(packed, entry.n_bytes) if entry.method == DEFLATED else packed
             if len(value) != entry.n_bytes or zlib.crc32(value) != entry.crc:
                 raise RecordError("its checksum does not hold")
@@ -182,6 +185,7 @@ class Archive:
         """
         parts, added, at = [], {}, self._scan.end
         for key, value in values:
+            check_name(key)
             crc = zlib.crc32(value)
             header = pack_local(key, crc, len(value))
             parts += [header, value]
@@ -247,15 +251,19 @@ class Archive:
             durability.sync(descriptor)
             durability.publish(temporary, self.path)
         except BaseException:
-            os.close(descriptor)
-            durability.remove(temporary)
-            self._compact_above = self.n_superseded * 2
+            if _is_at(descriptor, self.path):  # renamed, if not durably: what is written goes there
+                self._go_on_in(descriptor, entries, end + len(directory))
+            else:
+                os.close(descriptor)
+                durability.remove(temporary)
+                self._compact_above = self.n_superseded * 2
             raise
+        self._go_on_in(descriptor, entries, end + len(directory))
+
+    def _go_on_in(self, descriptor: int, entries: dict[str, Entry], end: int) -> None:
         self.close()
         self.descriptor = descriptor
-        stat = os.fstat(descriptor)
-        self.identity = (stat.st_dev, stat.st_ino)
-        end += len(directory)
+        self.identity = _identity_of(os.fstat(descriptor))
         self._scan = Scan(entries, end, end)
         self._count_live()
         self._compact_above = 0
@@ -277,12 +285,18 @@ class Archive:
 
     def _append_bytes(self, data: bytes, sync: bool) -> None:
         end = self._scan.end
+        if self._must_cut:
+            durability.cut(self.descriptor, end)
+            self._must_cut = False
         try:
             durability.write_at(self.descriptor, end, data)
             if sync:
                 durability.sync(self.descriptor)
         except BaseException:
+            # What was written in part must not stay behind what is written next.
+            self._must_cut = True
             durability.cut(self.descriptor, end)
+            self._must_cut = False
             raise
         self._scan.end = end + len(data)
 
@@ -317,7 +331,7 @@ def _copy_entries(
     for key, entry in entries.items():
         header = pack_local(key, entry.crc, entry.n_bytes, entry.method, entry.n_packed)
         moved[key] = entry._replace(offset=at)
-        start = entry.offset + _header_nbytes(source, entry.offset)
+        start = entry.offset + _header_nbytes(source, key, entry, len(header))
         at += len(header) + entry.n_packed
         waiting.append(header)
         n_waiting += len(header)
@@ -341,10 +355,21 @@ def _write_all(target: int, offset: int, waiting: list[bytes]) -> int:
     return offset + len(data)
 
 
-def _header_nbytes(source: int, offset: int) -> int:
-    fixed = os.pread(source, _LOCAL_NBYTES, offset)
-    return (
-        _LOCAL_NBYTES
-        + int.from_bytes(fixed[26:28], "little")
-        + int.from_bytes(fixed[28:30], "little")
-    )
+def _header_nbytes(source: int, key: str, entry: Entry, usual: int) -> int:
+    """Return the length of a local header; that which ours have, if it is damaged."""
+    try:
+        local = unpack_local(os.pread(source, _LOCAL_NBYTES + 0xFFFF, entry.offset), entry.offset)
+    except RecordError:
+        return usual
+    return local.header_nbytes if local.name == key else usual
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return _identity_of(os.stat(path)) == _identity_of(os.fstat(descriptor))
+    except OSError:
+        return False
+
+
+def _identity_of(stat: os.stat_result) -> tuple[int, int]:
+    return stat.st_dev, stat.st_ino

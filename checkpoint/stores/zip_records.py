@@ -16,6 +16,7 @@ __all__ = [
     "END_64",
     "LOCAL",
     "LOCATOR_64",
+    "OUR_HEADER",
     "STORED",
     "TRAILER_NBYTES",
     "Directory",
@@ -23,6 +24,7 @@ __all__ = [
     "Local",
     "RecordError",
     "RefusedError",
+    "check_name",
     "inflate",
     "pack_directory",
     "pack_local",
@@ -56,6 +58,9 @@ _COMMENT = b"checkpoint: directory crc32 %08x"
 _OUR_COMMENT = re.compile(rb"checkpoint: directory crc32 [0-9a-f]{8}")
 _DATE, _TIME = 0x21, 0  # 1980-01-01, the first that a zip file can say: equal runs, equal bytes
 _UNIX, _FILE_MODE = 3 << 8, 0o100644 << 16
+
+OUR_HEADER = _LOCAL.pack(LOCAL, 20, _UTF8, STORED, _TIME, _DATE, 0, 0, 0, 0, 0)[:14]
+"""How the local headers of this package begin."""
 
 # Deflate cannot shrink by more than 1032 to 1 (zlib's technical details).
 _MAX_INFLATION = 1032
@@ -188,11 +193,7 @@ def unpack_end(tail: bytes, at: int, tail_offset: int) -> Directory:
     if len(tail) - at < _END.size:
         raise RecordError("it is cut off")
     _, disk, first_disk, n_here, n_entries, n_bytes, offset, n_comment = _END.unpack_from(tail, at)
-    if disk not in (0, _MAX_16) or first_disk not in (0, _MAX_16):
-        raise RefusedError("it is one of several disks, which a store cannot be")
-    if n_here != n_entries:
-        raise RefusedError("it counts entries on other disks")
-    stop = tail_offset + at
+    stop, shown = tail_offset + at, n_entries
     at_64 = at - _LOCATOR_64.size - _END_64.size
     if at_64 >= 0 and tail[at - _LOCATOR_64.size :][:4] == LOCATOR_64:
         found = _END_64.unpack_from(tail, at_64)
@@ -201,6 +202,8 @@ def unpack_end(tail: bytes, at: int, tail_offset: int) -> Directory:
             stop = tail_offset + at_64
     if offset + n_bytes != stop:
         raise RecordError(f"its directory is said to end at {offset + n_bytes}, expected {stop}")
+    if {disk, first_disk} - {0, _MAX_16} or n_here != shown:
+        raise RefusedError("it is one of several disks, which a store cannot be")
     comment = tail[at + _END.size : at + _END.size + n_comment]
     crc = int(comment[-8:], 16) if _OUR_COMMENT.fullmatch(comment) else None
     return Directory(offset, n_bytes, n_entries, crc)
@@ -298,11 +301,20 @@ def _name(encoded: bytes, flags: int) -> str:
         name = encoded.decode("utf-8" if flags & _UTF8 else "cp437")
     except UnicodeDecodeError as error:
         raise RefusedError(f"it has a name that is not text: {encoded!r}") from error
-    parts = name.split("/")
-    is_absolute = name.startswith("/") or "\\" in name or (len(name) > 1 and name[1] == ":")
-    if not name or is_absolute or ".." in parts or "\0" in name:
-        raise RefusedError(f"it has an entry named {name!r}, which leads out of the store")
+    check_name(name)
     return name
+
+
+def check_name(name: str) -> None:
+    """Hold that a name is one of a key. It is never used as a path.
+
+    Raises
+    ------
+    RefusedError
+    """
+    is_absolute = name.startswith("/") or (len(name) > 1 and name[1] == ":")
+    if not name or is_absolute or ".." in name.split("/") or "\0" in name:
+        raise RefusedError(f"it has an entry named {name!r}, which leads out of the store")
 
 
 def _checked(name: str, flags: int, entry: Entry) -> Entry:
@@ -312,6 +324,11 @@ def _checked(name: str, flags: int, entry: Entry) -> Entry:
         raise RefusedError(
             f"its entry {name} is compressed by method {entry.method}; expected 0 (stored) or 8 "
             "(deflated)"
+        )
+    if entry.method == STORED and entry.n_packed != entry.n_bytes and not flags & _SIZES_FOLLOW:
+        raise RefusedError(
+            f"its entry {name} lies about its size: {entry.n_bytes} bytes, stored in "
+            f"{entry.n_packed}"
         )
     most = entry.n_packed * (1 if entry.method == STORED else _MAX_INFLATION)
     if entry.n_bytes > most and not flags & _SIZES_FOLLOW:

@@ -13,6 +13,7 @@ from checkpoint.stores.zip_records import (
     DEFLATED,
     END,
     LOCAL,
+    OUR_HEADER,
     TRAILER_NBYTES,
     Entry,
     Local,
@@ -25,7 +26,7 @@ from checkpoint.stores.zip_records import (
     unpack_local,
 )
 
-__all__ = ["REMOVED", "Scan", "is_zip", "scan", "walk"]
+__all__ = ["REMOVED", "Scan", "is_zip", "read_at", "scan", "walk"]
 
 REMOVED = ".removed"
 """Name of entries that list keys removed, apart by NUL. Directories leave them out."""
@@ -79,10 +80,12 @@ def scan(descriptor: int) -> Scan:
     if found is None:
         found = Scan(has_walked=True)
     walk(descriptor, size, found)
+    if size and not found.end:
+        _check_beginning(descriptor)
     return found
 
 
-def walk(descriptor: int, size: int, found: Scan, verify: bool = True) -> None:
+def walk(descriptor: int, size: int, found: Scan, beyond_damage: bool = True) -> None:
     """Add what lies behind `found.end`, up to the first record that is not whole.
 
     Parameters
@@ -90,9 +93,9 @@ def walk(descriptor: int, size: int, found: Scan, verify: bool = True) -> None:
     descriptor, size : int
     found : Scan
         Changed in place.
-    verify : bool
-        Whether to hold every value against its checksum. Without it a value is only checked
-        when it is read, and a bad one does not end the walk.
+    beyond_damage : bool
+        Whether to look for whole entries behind a record that is not. Who reads beside a
+        writer need not: what is not whole is being written.
 
     Raises
     ------
@@ -103,18 +106,38 @@ def walk(descriptor: int, size: int, found: Scan, verify: bool = True) -> None:
     window = _Window(descriptor)
     while at < size:
         try:
-            at = _step(window, size, at, found, verify)
+            at = _step(window, size, at, found)
         except _TornError as error:
-            behind = _next_whole(_Window(descriptor), size, at + 1) if verify else None
+            behind = _next_whole(descriptor, size, at + 1) if beyond_damage else None
             if behind is None:
                 return
+            if error.local is not None and behind == error.end and error.local.name != REMOVED:
+                # Its header was right, and tells what cannot be read.
+                found.entries[error.local.name] = error.local.entry
             found.damaged.append(f"bytes {at} to {behind}: {error}")
             at = behind
         found.end = at
 
 
+def read_at(descriptor: int, n: int, offset: int) -> bytes:
+    """Return `n` bytes of a file, or as many as there are; the system reads 2 GiB at most."""
+    parts = []
+    while n > 0:
+        part = os.pread(descriptor, n, offset)
+        if not part:
+            break
+        parts.append(part)
+        n, offset = n - len(part), offset + len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
 class _TornError(Exception):
-    """A record that is cut off, or no record."""
+    """A record that is cut off, or no record, or a value that fails its checksum."""
+
+    def __init__(self, message: str, local: Local | None = None, end: int = 0) -> None:
+        super().__init__(message)
+        self.local = local
+        self.end = end
 
 
 class _Window:
@@ -133,11 +156,11 @@ class _Window:
         if offset + n > stop:
             self._data = self._data[offset - self._start :]
             self._start = offset
-            self._data += os.pread(self._descriptor, max(n - len(self._data), _WINDOW), stop)
+            self._data += read_at(self._descriptor, max(n - len(self._data), _WINDOW), stop)
         return self._data[offset - self._start : offset - self._start + n]
 
 
-def _step(window: _Window, size: int, at: int, found: Scan, verify: bool) -> int:
+def _step(window: _Window, size: int, at: int, found: Scan) -> int:
     """Take in one record; return where it ends."""
     head = window.get(at, _USUAL_HEADER)
     if head[:4] != LOCAL:
@@ -160,16 +183,37 @@ def _step(window: _Window, size: int, at: int, found: Scan, verify: bool) -> int
         )
     if end > size:
         raise _TornError(f"{local.name} is cut off")
-    if verify and not _is_whole(window, start, local):
-        if end == size:
-            raise _TornError(f"the last value, {local.name}, fails its checksum")
-        found.damaged.append(f"{local.name}, at byte {at}, fails its checksum")
+    if not _is_whole(window, start, local):
+        raise _TornError(f"{local.name} fails its checksum", local, end)
     if local.name == REMOVED:
-        for name in window.get(start, local.entry.n_packed).decode().split("\0"):
+        value = window.get(start, local.entry.n_packed)
+        if local.entry.method == DEFLATED:
+            value = inflate(value, local.entry.n_bytes)
+        for name in value.decode(errors="replace").split("\0"):
             found.entries.pop(name, None)
     elif not local.name.endswith("/"):
         found.entries[local.name] = local.entry
     return end
+
+
+def _check_beginning(descriptor: int) -> None:
+    """Hold that a file in which nothing is whole was begun by this package.
+
+    Raises
+    ------
+    RefusedError
+        If it was not: then it is somebody's, and must not be cut.
+    """
+    start = os.pread(descriptor, _LONGEST_HEADER, 0)
+    if start[: len(OUR_HEADER)] == OUR_HEADER[: len(start)] or start[:4] == END[: len(start)]:
+        return
+    try:
+        unpack_local(start, 0)
+    except RefusedError:
+        raise
+    except RecordError:
+        pass
+    raise RefusedError("its first entry is not whole, and it was not begun by checkpoint")
 
 
 def _read_local(window: _Window, head: bytes, at: int) -> Local:
@@ -201,19 +245,32 @@ def _is_whole(window: _Window, start: int, local: Local) -> bool:
     return crc == entry.crc
 
 
-def _next_whole(window: _Window, size: int, at: int) -> int | None:
-    """Return where the next whole entry begins, or None if what is left is torn."""
+def _next_whole(descriptor: int, size: int, at: int) -> int | None:
+    """Return where the next whole entry begins, or None if what is left is torn.
+
+    Raises
+    ------
+    RefusedError
+        If so much looks like an entry and is none that it must have been made to.
+    """
+    window = _Window(descriptor)
+    left_to_check = 4 * size + (64 << 20)
 
     def is_whole(offset: int) -> bool:
+        nonlocal left_to_check
         try:
             local = _read_local(window, window.get(offset, _USUAL_HEADER), offset)
-        except (RecordError, _TornError):
+        except _TornError:
             return False
         start = offset + local.header_nbytes
-        fits = start + local.entry.n_packed <= size and not local.sizes_follow
-        return fits and _is_whole(window, start, local)
+        if start + local.entry.n_packed > size or local.sizes_follow:
+            return False
+        left_to_check -= local.entry.n_packed
+        if left_to_check < 0:
+            raise RefusedError("it is full of what looks like entries and is none")
+        return _is_whole(window, start, local)
 
-    return _find(window, size, at, is_whole)
+    return _find(_Window(descriptor), size, at, is_whole)
 
 
 def _find(window: _Window, size: int, at: int, accept: Callable[[int], bool]) -> int | None:
@@ -238,11 +295,10 @@ def _by_end_record(descriptor: int, size: int) -> Scan | None:
     while at >= 0:
         try:
             directory = unpack_end(tail, at, tail_offset)
-            data = os.pread(descriptor, directory.n_bytes, directory.offset)
+            data = read_at(descriptor, directory.n_bytes, directory.offset)
             entries = dict(unpack_directory(data, directory))
         except RefusedError:
-            if at + record_nbytes(tail[at:]) >= len(tail):
-                raise
+            raise
         except RecordError:
             pass  # by chance, or of a file within the file
         else:
