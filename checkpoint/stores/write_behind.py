@@ -148,17 +148,18 @@ class WriteBehind(Store):
     def _patiently(self, do: Callable[[Any], T], argument: Any) -> T:
         """Do something, again and again while the store does not answer."""
         deadline = time.monotonic() + _PATIENCE
-        pause = 0.25
+        pause, failed = 0.25, False
         while True:
             try:
-                # This process may have slept, or the network, for so long that another took over.
-                if time.monotonic() - self._last_beat > STALE_AFTER / 2:
+                # This process may have slept, or the network been away, until another took over.
+                if failed or time.monotonic() - self._last_beat > STALE_AFTER / 2:
                     self._beat()
                 return do(argument)
             except StoreUnreachableError as error:
                 is_over = time.monotonic() > deadline or self._closing.is_set()
                 if is_over or self._error is not None:
                     raise
+                failed = True
                 if not self._has_warned:
                     self._has_warned = True
                     warnings.warn(
