@@ -1,15 +1,8 @@
-"""What the examples in docstrings find ready, and options of the suite."""
+"""What the examples in docstrings find ready."""
 
 from pathlib import Path
 
 import pytest
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add an option that makes a test slower than a suite may be."""
-    parser.addoption(
-        "--every-byte", action="store_true", help="cut files at every byte, where a sample would do"
-    )
 
 
 @pytest.fixture(autouse=True)

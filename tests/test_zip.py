@@ -159,21 +159,36 @@ def end_of_record(data, at):
     return at + 22 + struct.unpack_from("<H", data, at + 20)[0]
 
 
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """Return a run of few columns, live and finished, so that it can be cut at every byte."""
+    folder = tmp_path_factory.mktemp("small")
+    arguments = dict(ARGUMENTS, draws=7, tune=5, chains=2, draws_per_chunk=4, commit_interval=0)
+
+    def look(trace, draw):
+        if (draw.chain, draw.draw_idx) == (1, 9):
+            shutil.copy(folder / "fit.zip", folder / "live.zip")
+
+    with pm.Model():
+        pm.Normal("x")
+        checkpoint.sample(folder / "fit.zip", step=pm.Slice(), callback=look, **arguments)
+    return {"live": folder / "live.zip", "finished": folder / "fit.zip"}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("state", ["live", "finished"])
-def test_a_cut_anywhere_loses_nothing_that_was_whole(state, request, tmp_path):
-    """Here and there in every record; at every byte with `--every-byte`."""
-    data = request.getfixturevalue(state).read_bytes()
-    stride = 1 if request.config.getoption("--every-byte") else 173
+def test_a_cut_at_every_byte_loses_nothing_that_was_whole(state, small, tmp_path):
+    data = small[state].read_bytes()
     path = tmp_path / "fit.zip"
     start, whole = 0, {}
     while start < len(data):
         end = min(len(data), end_of_record(data, start))
-        for length in {start + 1, *range(start + 1, end, stride)} - {end}:
-            path.write_bytes(data[:length])
-            assert entries_in(path) == whole, length
         path.write_bytes(data[:end])
-        start, whole = end, entries_in(path)
+        found = entries_in(path)
+        for length in range(end - 1, start, -1):
+            os.truncate(path, length)
+            assert entries_in(path) == whole, length
+        start, whole = end, found
 
 
 @pytest.mark.slow
