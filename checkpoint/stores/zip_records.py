@@ -24,6 +24,7 @@ __all__ = [
     "Local",
     "RecordError",
     "RefusedError",
+    "central_nbytes",
     "check_name",
     "inflate",
     "pack_directory",
@@ -47,6 +48,7 @@ _CENTRAL = struct.Struct("<4s6H3L5H2L")
 _END = struct.Struct("<4s4H2LH")
 _END_64 = struct.Struct("<4sQ2H2L4Q")
 _LOCATOR_64 = struct.Struct("<4sLQL")
+_LENGTHS = struct.Struct("<3H")  # of name, extra field and comment, in a central header
 
 TRAILER_NBYTES = _END.size + 0xFFFF
 """The end record, with the longest comment, lies within so many bytes of the end."""
@@ -242,6 +244,17 @@ def unpack_directory(data: bytes, directory: Directory) -> Iterator[tuple[str, E
             yield name, entry
     if at != len(data):
         raise RecordError("the central directory is longer than its entries")
+
+
+def central_nbytes(data: bytes) -> int:
+    """Return the length of the whole central headers that `data` begins with."""
+    at, stop = 0, len(data)
+    while at + _CENTRAL.size <= stop and data[at : at + 4] == CENTRAL:
+        after = at + _CENTRAL.size + sum(_LENGTHS.unpack_from(data, at + 28))
+        if after > stop:
+            break
+        at = after
+    return at
 
 
 def record_nbytes(data: bytes) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from checkpoint.stores.zip_records import (
+    CENTRAL,
     DEFLATED,
     END,
     LOCAL,
@@ -19,6 +20,7 @@ from checkpoint.stores.zip_records import (
     Local,
     RecordError,
     RefusedError,
+    central_nbytes,
     inflate,
     record_nbytes,
     unpack_directory,
@@ -33,6 +35,7 @@ REMOVED = ".removed"
 
 _WINDOW = 1 << 20
 _USUAL_HEADER = 512
+_MANY_RECORDS = 1 << 16
 _LONGEST_HEADER = 30 + 2 * 0xFFFF
 
 
@@ -141,28 +144,47 @@ class _TornError(Exception):
 
 
 class _Window:
-    """Reads a file from front to back, each byte once."""
+    """Reads a file from front to back, each byte once, into a buffer that is used again."""
 
     def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._start = 0
-        self._data = b""
+        self._file = open(descriptor, "rb", buffering=0, closefd=False)  # noqa: SIM115
+        self._buffer = bytearray(_WINDOW)
+        self._start = self._stop = 0
+
+    def view(self, offset: int, n: int) -> memoryview:
+        """Return `n` bytes, or as many as there are; they are there until the next call."""
+        if not self._start <= offset or offset + n > self._stop:
+            self._fill(offset, n)
+        return memoryview(self._buffer)[offset - self._start :][: min(n, self._stop - offset)]
 
     def get(self, offset: int, n: int) -> bytes:
-        """Return `n` bytes, or as many as there are."""
-        stop = self._start + len(self._data)
-        if not self._start <= offset <= stop:
-            self._data, self._start, stop = b"", offset, offset
-        if offset + n > stop:
-            self._data = self._data[offset - self._start :]
-            self._start = offset
-            self._data += read_at(self._descriptor, max(n - len(self._data), _WINDOW), stop)
-        return self._data[offset - self._start : offset - self._start + n]
+        """Return `n` bytes, or as many as there are, to keep."""
+        return bytes(self.view(offset, n))
+
+    def _fill(self, offset: int, n: int) -> None:
+        kept = b""
+        if self._start <= offset < self._stop:
+            kept = bytes(self._buffer[offset - self._start : self._stop - self._start])
+        if n > len(self._buffer):
+            self._buffer = bytearray(n)
+        self._buffer[: len(kept)] = kept
+        self._start, self._stop = offset, offset + len(kept)
+        self._file.seek(self._stop)
+        view = memoryview(self._buffer)
+        while self._stop < offset + n:
+            n_read = self._file.readinto(view[self._stop - offset :])
+            if not n_read:
+                return
+            self._stop += n_read
 
 
 def _step(window: _Window, size: int, at: int, found: Scan) -> int:
     """Take in one record; return where it ends."""
     head = window.get(at, _USUAL_HEADER)
+    if head[:4] == CENTRAL:
+        n_whole = central_nbytes(window.get(at, _MANY_RECORDS))
+        if n_whole:
+            return at + n_whole
     if head[:4] != LOCAL:
         try:
             end = at + record_nbytes(head)
@@ -237,8 +259,8 @@ def _is_whole(window: _Window, start: int, local: Local) -> bool:
         return zlib.crc32(data) == entry.crc
     crc, left = 0, entry.n_packed
     while left:
-        block = window.get(start, min(left, _WINDOW))
-        if not block:
+        block = window.view(start, min(left, _WINDOW))
+        if not len(block):
             return False
         crc = zlib.crc32(block, crc)
         start, left = start + len(block), left - len(block)
