@@ -175,3 +175,13 @@ def test_what_is_read_was_written(memory):
     writer.remove(["a"])
     assert not writer.has("a")
     writer.unlock()
+
+
+def test_it_can_be_read_long_after_it_was_unlocked(memory, monkeypatch):
+    store = store_of(memory)
+    store.lock()
+    writer = store.writer()
+    writer.write({"a": b"1"})
+    writer.unlock()
+    monkeypatch.setattr(write_behind, "STALE_AFTER", -1)
+    assert writer.read("a") == b"1"

@@ -145,14 +145,17 @@ class WriteBehind(Store):
             ) from None
         self._last_commit = time.time()
 
-    def _patiently(self, do: Callable[[Any], T], argument: Any) -> T:
-        """Do something, again and again while the store does not answer."""
+    def _patiently(self, do: Callable[[Any], T], argument: Any, writes: bool = False) -> T:
+        """Do something, again and again while the store does not answer.
+
+        Before a write the claim is looked at, if this process may have slept, or the network been
+        away, for so long that another took over.
+        """
         deadline = time.monotonic() + _PATIENCE
         pause, failed = 0.25, False
         while True:
             try:
-                # This process may have slept, or the network been away, until another took over.
-                if failed or time.monotonic() - self._last_beat > STALE_AFTER / 2:
+                if writes and (failed or time.monotonic() - self._last_beat > STALE_AFTER / 2):
                     self._beat()
                 return do(argument)
             except StoreUnreachableError as error:
@@ -223,6 +226,6 @@ class WriteBehind(Store):
         if self._error is not None:
             return
         try:
-            self._patiently(do, argument)
+            self._patiently(do, argument, writes=True)
         except BaseException as error:
             self._fail(error)
