@@ -97,6 +97,10 @@ KINDS = {
 }
 
 
+ONE_OF_EACH = ("directory", "zip", "MemoryStore", "FsspecStore in memory", "memory://")
+"""Kinds that differ in what keeps the run; the others are other ways to name one of these."""
+
+
 class S3Server:
     """A server that speaks S3, as a process of its own.
 

@@ -8,7 +8,7 @@ import pytest
 import zarr
 from compare import unequal
 from models import eight_schools, positive
-from places import KINDS
+from places import KINDS, ONE_OF_EACH
 from settings import SMALL
 from test_resume_is_exact import StopAfter
 
@@ -47,7 +47,12 @@ def whole(tmp_path_factory):
     return sample(tmp_path_factory.mktemp("whole") / "fit.zarr")
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(
+    params=[
+        pytest.param(kind, marks=[] if kind in ONE_OF_EACH else [pytest.mark.slow])
+        for kind in KINDS
+    ]
+)
 def place(request, tmp_path):
     return KINDS[request.param](tmp_path)
 

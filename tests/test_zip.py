@@ -644,6 +644,7 @@ def test_a_reader_follows_a_file_that_is_replaced(archive):
     assert not ZipStore(archive).has("b1")
 
 
+@pytest.mark.slow
 def test_workers_hand_their_commits_to_one_process(archive):
     code = f"""
 import sys; sys.path.insert(0, {os.path.dirname(__file__)!r})
