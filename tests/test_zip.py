@@ -119,6 +119,20 @@ def test_a_live_file_opens_with_zarr_at_every_draw(archive):
     assert seen == [(2, 10, 2)] * 36
 
 
+@pytest.mark.parametrize("n_bytes", [100, 1000, zip_archive.FINDABLE - 200])
+def test_zipfile_finds_the_directory_after_every_change(archive, n_bytes, monkeypatch):
+    monkeypatch.setattr(zip_archive, "_DIRECTORY_INTERVAL", float("inf"))
+    file = zip_archive.Archive(archive, writable=True)
+    n_changes = max(100, 150_000 // n_bytes)
+    for i in range(n_changes):
+        if i % 3 == 2:
+            file.remove([f"key-{(i - 1) % 50}"])
+        else:
+            file.append([(f"key-{i % 50}", bytes(n_bytes))])
+        zipfile.ZipFile(archive).close()
+    file.close()
+
+
 def test_an_extended_file_is_whole_again(finished, tmp_path):
     path = tmp_path / "fit.zip"
     shutil.copy(finished, path)

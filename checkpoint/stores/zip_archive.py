@@ -5,6 +5,7 @@ that know no more than zip open the file at nearly any time. Values that were re
 stay, until `compact` writes what is left to a new file and puts it in the place of the old one.
 """
 
+import math
 import os
 import time
 import zlib
@@ -16,6 +17,7 @@ from checkpoint import durability
 from checkpoint.errors import DamagedStoreError, NotARunError
 from checkpoint.stores.zip_records import (
     DEFLATED,
+    FINDABLE,
     STORED,
     Entry,
     RecordError,
@@ -30,8 +32,6 @@ from checkpoint.stores.zip_scan import REMOVED, Scan, is_zip, read_at, scan, wal
 
 __all__ = ["Archive", "Repair"]
 
-# Python's zipfile, and with it zarr, looks for the end record in the last 64 KiB.
-_WITHIN_REACH = 0xFFFF
 _DIRECTORY_INTERVAL = 1.0
 
 _SLACK = 4 << 20
@@ -104,7 +104,7 @@ class Archive:
             self.close()
             raise
         self._count_live()
-        self._directory_written = 0.0
+        self._directory_written = -math.inf
         self._compact_above = 0
         self._must_cut = False
 
@@ -183,7 +183,7 @@ class Archive:
         -----
         Durability: if it fails, the file is as it was.
         """
-        parts, added, at = [], {}, self._scan.end
+        parts, added, at = [], {}, 0
         for key, value in values:
             check_name(key)
             crc = zlib.crc32(value)
@@ -191,8 +191,11 @@ class Archive:
             parts += [header, value]
             added[key] = Entry(at, STORED, crc, len(value), len(value))
             at += len(header) + len(value)
+        self._stay_findable(at)
+        start = self._scan.end
         self._append_bytes(b"".join(parts), sync=True)
-        for key, entry in added.items():
+        for key, relative in added.items():
+            entry = relative._replace(offset=start + relative.offset)
             self._count(key, self.entries.get(key), -1)
             self.entries[key] = entry
             self._count(key, entry, 1)
@@ -204,10 +207,12 @@ class Archive:
         if not gone:
             return
         listed = "\0".join(gone).encode()
-        header = pack_local(REMOVED, zlib.crc32(listed), len(listed))
-        self._append_bytes(header + listed, sync=False)
+        data = pack_local(REMOVED, zlib.crc32(listed), len(listed)) + listed
+        self._stay_findable(len(data))
+        self._append_bytes(data, sync=False)
         for key in gone:
             self._count(key, self.entries.pop(key), -1)
+        self._write_directory_if_due()
 
     def write_directory(self) -> None:
         """Add directory and end record. Not synced: all that they list is."""
@@ -312,12 +317,20 @@ class Archive:
             self._n_directory += sign * (_CENTRAL_NBYTES + n_name)
             self._n_live += sign * (_LOCAL_NBYTES + _CENTRAL_NBYTES + 2 * n_name + entry.n_packed)
 
+    def _stay_findable(self, n_next: int) -> None:
+        """Add a directory if the last would be out of others' reach `n_next` bytes from now.
+
+        More than that at once it cannot stay in reach of; one that is larger still is added
+        as seldom as keeps it in proportion.
+        """
+        n_behind = self._scan.end - self._scan.directory_end + n_next
+        if n_next <= FINDABLE < n_behind and n_behind >= self._n_directory:
+            self.write_directory()
+
     def _write_directory_if_due(self) -> None:
-        n_directory = self._n_directory
-        n_behind = self._scan.end - self._scan.directory_end
+        self._stay_findable(0)
         is_late = time.monotonic() - self._directory_written >= _DIRECTORY_INTERVAL
-        is_far = n_behind > _WITHIN_REACH
-        if (is_late and n_directory <= _WITHIN_REACH) or (is_far and n_behind >= n_directory):
+        if is_late and self._n_directory <= FINDABLE:
             self.write_directory()
 
 

@@ -14,6 +14,7 @@ __all__ = [
     "DEFLATED",
     "END",
     "END_64",
+    "FINDABLE",
     "LOCAL",
     "LOCATOR_64",
     "OUR_HEADER",
@@ -58,6 +59,13 @@ _MAX_16, _MAX_32 = 0xFFFF, 0xFFFFFFFF
 _EXTRA_64 = 1
 _COMMENT = b"checkpoint: directory crc32 %08x"
 _OUR_COMMENT = re.compile(rb"checkpoint: directory crc32 [0-9a-f]{8}")
+
+FINDABLE = 0xFFFF - len(_COMMENT % 0)
+"""So many bytes may follow an end record of ours, and programs that look for one still find it.
+
+They search as far back as the longest comment would take.
+"""
+
 _DATE, _TIME = 0x21, 0  # 1980-01-01, the first that a zip file can say: equal runs, equal bytes
 _UNIX, _FILE_MODE = 3 << 8, 0o100644 << 16
 
