@@ -3,6 +3,7 @@
 The map of the package, from the top down; a module imports only what is below it:
 
 - `sampling` is `sample()`; `inspection` is `open()` and its `Run`.
+- `trace` is `ZarrTrace`, for `pm.sample(trace=...)`: the same run, drawn by PyMC's drivers.
 - `run` finds or creates what is sampled, `checks` hold it against the call, `driving` draws.
 - `chain` drives one chain, `workers` many in processes, `population` many in lock step.
 - `rehearsal` repeats draws from recorded states, so that what cannot be resumed shows early.
@@ -16,5 +17,6 @@ The map of the package, from the top down; a module imports only what is below i
 from checkpoint import errors, stores
 from checkpoint.inspection import Run, open
 from checkpoint.sampling import sample
+from checkpoint.trace import ZarrTrace
 
-__all__ = ["Run", "errors", "open", "sample", "stores"]
+__all__ = ["Run", "ZarrTrace", "errors", "open", "sample", "stores"]

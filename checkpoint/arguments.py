@@ -67,9 +67,10 @@ class Options:
     step_kwargs: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def fastmath(self) -> bool:
-        """Whether to compile with fastmath, which `compile_kwargs={"fastmath": True}` asks for."""
-        return bool((self.compile_kwargs or {}).get("fastmath", False))
+    def fastmath(self) -> bool | None:
+        """Whether `compile_kwargs` asks to compile with fastmath; None if it does not say."""
+        given = (self.compile_kwargs or {}).get("fastmath")
+        return None if given is None else bool(given)
 
     @property
     def codec(self) -> Compressor:

@@ -4,7 +4,7 @@ import contextlib
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from typing import Any
 
@@ -22,7 +22,7 @@ from checkpoint.recovery import ChainRecord
 from checkpoint.run import ActiveRun
 from checkpoint.workers import WorkerSettings, run_in_workers
 
-__all__ = ["draw_missing"]
+__all__ = ["draw_missing", "tasks_of"]
 
 
 def draw_missing(run: ActiveRun, options: Options) -> bool:
@@ -61,7 +61,10 @@ def _session(run: ActiveRun) -> Iterator[None]:
         hierarchy.write_sampling_time(run.store, run.manifest, seconds)
 
 
-def _tasks(run: ActiveRun, records: list[ChainRecord], commit_interval: float) -> list[ChainTask]:
+def tasks_of(
+    run: ActiveRun, records: Sequence[ChainRecord], commit_interval: float
+) -> list[ChainTask]:
+    """Return what is to be done for each chain that lacks draws; for each of a population."""
     preparation = run.preparation
     plan = row_plan(run.manifest, stats_columns(preparation.step))
     recorder: Any = preparation.recorder
@@ -89,7 +92,7 @@ def _drive(
     run: ActiveRun, records: list[ChainRecord], options: Options, interrupts: Interrupts
 ) -> None:
     preparation = run.preparation
-    tasks = _tasks(run, records, options.commit_interval)
+    tasks = tasks_of(run, records, options.commit_interval)
     in_workers = preparation.cores > 1 and len(tasks) > 1 and not preparation.is_population
     callback = _callback(options.callback, run, tasks)
     progress = Progress(
@@ -113,7 +116,7 @@ def _drive(
                 preparation.mp_ctx,
                 min(preparation.cores, len(tasks)),
                 preparation.blas_cores_per_worker,
-                options.fastmath,
+                bool(options.fastmath),
                 step_by_step=callback is not None,
             )
             run_in_workers(tasks, settings, listen, interrupts.should_stop, progress)

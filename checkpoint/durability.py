@@ -14,7 +14,6 @@ import errno
 import itertools
 import os
 import re
-import signal
 import sys
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
@@ -22,10 +21,8 @@ from pathlib import Path
 from typing import Any
 
 __all__ = [
-    "PARENT_DEATH_SIGNAL",
     "create",
     "cut",
-    "die_with_parent",
     "make_directory",
     "open_for_appending",
     "publish",
@@ -36,9 +33,6 @@ __all__ = [
     "temporary_beside",
     "write_at",
 ]
-
-PARENT_DEATH_SIGNAL = sys.platform == "linux"
-"""Whether the kernel can end a process with its parent."""
 
 TEMPORARY_PREFIX = ".tmp-"
 
@@ -169,19 +163,6 @@ def make_directory(path: Path) -> None:
     """Make a directory and its missing parents, each durable in its own parent."""
     for directory in _make_directories({path}):
         _sync_directory(directory)
-
-
-def die_with_parent(parent_pid: int) -> None:
-    """Have the kernel kill this process when its parent dies, where the kernel can (Linux).
-
-    Elsewhere workers notice by their pipe closing and by the parent's process id changing.
-    """
-    if PARENT_DEATH_SIGNAL:
-        pr_set_pdeathsig = 1
-        with contextlib.suppress(OSError, AttributeError):
-            _libc().prctl(pr_set_pdeathsig, signal.SIGKILL)
-    if os.getppid() != parent_pid:
-        os._exit(1)
 
 
 def _make_directories(paths: Iterable[Path]) -> set[Path]:

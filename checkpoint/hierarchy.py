@@ -22,12 +22,17 @@ from checkpoint.stores import Store
 __all__ = [
     "Contents",
     "begin",
+    "coord_of",
     "create",
+    "dims_of",
     "extend",
+    "is_zarr_group",
     "read_array",
     "read_dims",
+    "read_global_warnings",
     "read_manifest",
     "read_sampling_time",
+    "write_global_warnings",
     "write_sampling_time",
 ]
 
@@ -189,6 +194,22 @@ def read_sampling_time(store: Store, manifest: Manifest) -> float:
     return float(read_array(store, manifest, f"{layout.STATE}/sampling_time")[()])
 
 
+def write_global_warnings(store: Store, manifest: Manifest, text: str) -> None:
+    """Keep what the convergence checks found, a list as plain text."""
+    keys = _scalar(manifest, "global_warnings", text)
+    store.write({key: value for key, value in keys.items() if not _is_metadata(key)})
+
+
+def read_global_warnings(store: Store, manifest: Manifest) -> str:
+    """Return what the convergence checks found, a list as plain text."""
+    return str(read_array(store, manifest, f"{layout.STATE}/global_warnings")[()])
+
+
+def is_zarr_group(store: Store) -> bool:
+    """Return whether there is a Zarr group at the root, of whatever program."""
+    return store.has("zarr.json") or store.has(".zgroup")
+
+
 def _is_complete(store: Store, manifest: Manifest) -> bool:
     """Return whether a run has all that it begins with, or anything that was recorded.
 
@@ -251,7 +272,7 @@ def _column_arrays(manifest: Manifest, contents: Contents, warmup: bool) -> dict
         dims: tuple[str, ...] = ()
         attributes: dict[str, str] = {}
         if group in (layout.POSTERIOR, layout.UNCONSTRAINED):
-            dims = _dims_of(name, column.shape, contents)
+            dims = dims_of(name, column.shape, contents.dims)
             free = group == layout.UNCONSTRAINED or name in contents.free
             attributes = {"kind": "freeRV" if free else "deterministic"}
         spec = manifest.spec(column, warmup, dims, attributes)
@@ -259,7 +280,7 @@ def _column_arrays(manifest: Manifest, contents: Contents, warmup: bool) -> dict
         if group != layout.STATE:
             of_group = coords.setdefault(layout.group_of_phase(group, warmup), {})
             for dim, size in zip(spec.dimension_names[2:], column.shape, strict=True):
-                of_group.setdefault(dim, _coord(dim, size, contents))
+                of_group.setdefault(dim, coord_of(dim, size, contents.coords))
     n_draws, size = (
         (manifest.tune, manifest.warmup_chunk) if warmup else (manifest.draws, manifest.chunk)
     )
@@ -286,10 +307,10 @@ def _data_group(
     keys: dict[str, bytes] = {}
     coords: dict[str, Any] = {}
     for name, values in data.items():
-        dims = _dims_of(name, values.shape, contents)
+        dims = dims_of(name, values.shape, contents.dims)
         keys |= _array(manifest, f"{group}/{name}", values, dims)
         for dim, size in zip(dims, values.shape, strict=True):
-            coords.setdefault(dim, _coord(dim, size, contents))
+            coords.setdefault(dim, coord_of(dim, size, contents.coords))
     for dim, values in coords.items():
         keys |= _array(manifest, f"{group}/{dim}", values, (dim,))
     return keys
@@ -313,11 +334,11 @@ def _state_group(manifest: Manifest, contents: Contents) -> dict[str, bytes]:
 
 
 def _clocks(manifest: Manifest) -> dict[str, bytes]:
-    keys = _scalar(manifest, "sampling_time", 0.0)
+    keys = _scalar(manifest, "sampling_time", 0.0) | _scalar(manifest, "global_warnings", "[]")
     return keys | _scalar(manifest, "sampling_start_time", time.time())
 
 
-def _scalar(manifest: Manifest, name: str, value: float | int) -> dict[str, bytes]:
+def _scalar(manifest: Manifest, name: str, value: float | int | str) -> dict[str, bytes]:
     return _array(manifest, f"{layout.STATE}/{name}", np.asarray(value), ())
 
 
@@ -326,8 +347,9 @@ def _array(manifest: Manifest, path: str, values: Any, dims: Any) -> dict[str, b
     return keys
 
 
-def _dims_of(name: str, shape: tuple[int, ...], contents: Contents) -> tuple[str, ...]:
-    named = contents.dims.get(name, [])
+def dims_of(name: str, shape: tuple[int, ...], known: Mapping[str, list[str]]) -> tuple[str, ...]:
+    """Return the dimensions of a variable, with names made up where it has none."""
+    named = known.get(name, [])
     if len(named) != len(shape):
         named = []
     return tuple(
@@ -336,8 +358,9 @@ def _dims_of(name: str, shape: tuple[int, ...], contents: Contents) -> tuple[str
     )
 
 
-def _coord(dim: str, size: int, contents: Contents) -> Any:
-    values = contents.coords.get(dim)
+def coord_of(dim: str, size: int, known: Mapping[str, Any]) -> Any:
+    """Return the coordinates along a dimension, counted where it has none."""
+    values = known.get(dim)
     if values is None or len(values) != size:
         return np.arange(size)
     array = np.asarray(values)

@@ -38,7 +38,7 @@ from checkpoint.run_setup import (
 )
 from checkpoint.stores import Store
 
-__all__ = ["ActiveRun", "find_or_create", "result"]
+__all__ = ["ActiveRun", "as_recorded", "begin", "find_or_create", "result"]
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,14 @@ class ActiveRun:
         """Return what every chain has recorded."""
         chains = range(self.manifest.chains)
         return [recover(self.store, self.manifest, chain) for chain in chains]
+
+
+def as_recorded(store: Store, options: Options) -> Options:
+    """Return the options with what the run in a store decides where the call does not say."""
+    found = hierarchy.read_manifest(store)
+    if found is None or options.fastmath is not None or not found.fastmath:
+        return options
+    return replace(options, compile_kwargs={**(options.compile_kwargs or {}), "fastmath": True})
 
 
 def find_or_create(store: Store, options: Options, model: Any) -> ActiveRun:
@@ -155,8 +163,25 @@ def _create(store: Store, options: Options, arguments: Arguments) -> ActiveRun:
     preparation = prepare(arguments)
     settings = StoreSettings(options.zarr_format or 3, options.draws_per_chunk, options.codec)
     manifest, schemas = describe_run(
-        arguments, preparation, settings, options.fastmath, options.allow_pickle
+        arguments, preparation, settings, bool(options.fastmath), options.allow_pickle
     )
+    return begin(store, manifest, preparation, schemas, options.draws)
+
+
+def begin(
+    store: Store,
+    manifest: Manifest,
+    preparation: Preparation,
+    schemas: tuple[AdapterSchema, ...],
+    draws: int,
+) -> ActiveRun:
+    """Write a new run, without draws, and hold its lock.
+
+    Raises
+    ------
+    RunExistsError
+        If there is one by now.
+    """
     _take(store)
     try:
         if hierarchy.read_manifest(store) is not None:
@@ -170,7 +195,7 @@ def _create(store: Store, options: Options, arguments: Arguments) -> ActiveRun:
     except BaseException:
         store.unlock()
         raise
-    return ActiveRun(store, manifest, preparation, schemas, options.draws)
+    return ActiveRun(store, manifest, preparation, schemas, draws)
 
 
 def _reopen(store: Store, manifest: Manifest, options: Options, arguments: Arguments) -> ActiveRun:
@@ -186,7 +211,7 @@ def _reopen(store: Store, manifest: Manifest, options: Options, arguments: Argum
         if path.startswith("potential.") and path.count(".") == 1
     }
     preparation = prepare_again(arguments, points, rngs, potential)
-    check_same_settings(store, manifest, arguments, preparation, options.fastmath)
+    check_same_settings(store, manifest, arguments, preparation, bool(options.fastmath))
     check_pickles(store, preparation, schemas, options.allow_pickle)
     run = ActiveRun(store, manifest, preparation, schemas, options.draws)
     records = run.records()

@@ -172,7 +172,9 @@ def _probe(preparation: Preparation, allow_pickle: bool) -> tuple[AdapterSchema,
     step = copy_step(preparation.step)
     rng = copy_generator(preparation.rngs[0])
     tune = preparation.tune
-    start_chain(step, rng, tune, 1, preparation.sequential and not preparation.is_population)
+    if not preparation.is_started:
+        sequential = preparation.sequential and not preparation.is_population
+        start_chain(step, rng, tune, 1, sequential)
     if preparation.is_population:
         link_population(step, [dict(point) for point in preparation.initial_points], 0)
     global_state = np.random.get_state()

@@ -10,7 +10,7 @@ from checkpoint._pymc.setup import exact_compilation
 from checkpoint.arguments import UNSET, Options, check_options, step_arguments
 from checkpoint.driving import draw_missing
 from checkpoint.errors import ArgumentError
-from checkpoint.run import find_or_create, result
+from checkpoint.run import as_recorded, find_or_create, result
 from checkpoint.stores import as_store
 
 __all__ = ["sample"]
@@ -85,7 +85,7 @@ return_inferencedata, idata_kwargs, mp_ctx, blas_cores, model, backend
     compile_kwargs : dict, optional
         As in `pm.sample`. Models are compiled without numba's fastmath, which makes a cold and
         a warm compile cache differ in the last bit; ``{"fastmath": True}`` turns it on, and
-        resuming is then exact in law only.
+        resuming is then exact in law only. A run goes on as it began.
     resume : {"auto", "must", "never"}
         Whether a run in the store may, must or must not be there.
     commit_interval : float
@@ -194,7 +194,9 @@ return_inferencedata, idata_kwargs, mp_ctx, blas_cores, model, backend
             "Cannot sample from the model, since the model does not contain any free variables."
         )
     warn_about_arguments(discard_tuned_samples, return_inferencedata)
-    with quietly(quiet), exact_compilation(options.fastmath):
-        run = find_or_create(as_store(store), options, model)
+    place = as_store(store)
+    options = as_recorded(place, options)
+    with quietly(quiet), exact_compilation(bool(options.fastmath)):
+        run = find_or_create(place, options, model)
         draw_missing(run, options)
         return result(run, options)

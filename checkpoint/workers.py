@@ -11,7 +11,6 @@ import multiprocessing.connection
 import os
 import pickle
 import signal
-import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -22,10 +21,10 @@ from typing import Any
 import cloudpickle
 from threadpoolctl import threadpool_limits
 
-from checkpoint import durability
 from checkpoint._pymc.setup import exact_compilation
 from checkpoint.chain import ChainTask, run_chain
 from checkpoint.errors import ChainError, CheckpointError, StoreWriteError
+from checkpoint.parents import end_with
 from checkpoint.stores import RemoteStore, answer
 
 __all__ = ["MAX_RESTARTS", "WorkerSettings", "run_in_workers"]
@@ -317,16 +316,13 @@ def _main(
 ) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    if not is_grandchild:  # a fork server is the parent of what it forks
-        durability.die_with_parent(parent_pid)
+    end_with(parent_pid, is_parent=not is_grandchild)
     try:
         message = pipe.recv()
     except (EOFError, OSError):
         message = "abort"
     if message != "start":
         os._exit(0)
-    if is_grandchild or not durability.PARENT_DEATH_SIGNAL:
-        _exit_with(parent_pid)
     # Not in a fork, where looking for thread pools can hang (PyMC issue 7354).
     limits = nullcontext() if blas_cores is None else threadpool_limits(limits=blas_cores)
     try:
@@ -343,20 +339,6 @@ def _main(
         pipe.close()
         # Nothing of the parent's that a fork inherited may be flushed or torn down here.
         os._exit(0)
-
-
-def _exit_with(pid: int) -> None:
-    """Watch a process, where the kernel does not, and end when it does."""
-
-    def watch() -> None:
-        while True:
-            time.sleep(0.5)
-            try:
-                os.kill(pid, 0)
-            except ProcessLookupError:
-                os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _portable(error: BaseException, task: Any) -> BaseException:

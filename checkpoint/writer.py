@@ -88,6 +88,11 @@ class ChainWriter:
         """Draws recorded, committed or not, warm-up included."""
         return self.buffer.stop_draw_idx
 
+    @property
+    def is_durable(self) -> bool:
+        """Whether every recorded draw is."""
+        return self._n_committed == self.buffer.n_rows
+
     def record(self, point: Mapping[str, Any], stats: Sequence[Mapping[str, Any]]) -> None:
         """Record what a draw left, and commit if it is time.
 

@@ -91,6 +91,8 @@ class Preparation:
         Whether the NUTS step method was made by `pm.init_nuts`.
     sequential : bool
         Whether PyMC would have used its driver for one process.
+    is_started : bool
+        Whether the step method was started by who drives it, not by a driver of PyMC's.
     """
 
     model: Any
@@ -105,6 +107,7 @@ class Preparation:
     mp_ctx: multiprocessing.context.BaseContext
     blas_limiter: Callable[[], contextlib.AbstractContextManager[Any]]
     blas_cores_per_worker: int | None
+    is_started: bool = False
 
     @property
     def chains(self) -> int:

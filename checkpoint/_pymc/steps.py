@@ -46,6 +46,7 @@ __all__ = [
     "start_chain",
     "state_items",
     "step_name",
+    "uses_fastmath",
 ]
 
 Step = Any
@@ -305,7 +306,7 @@ def compile_again(step: Step) -> Step:
 
     Who passes `step=` compiles before `sample` can ask for exactness.
     """
-    if not any(_uses_fastmath(function) for function in _functions(step)):
+    if not uses_fastmath(step):
         return step
     if isinstance(step, CompoundStep):
         return CompoundStep([compile_again(method) for method in step.methods])
@@ -313,7 +314,7 @@ def compile_again(step: Step) -> Step:
     if arguments is not None:
         args, kwargs = arguments
         step = type(step)(*args, **kwargs)
-    if any(_uses_fastmath(function) for function in _functions(step)):
+    if uses_fastmath(step):
         warnings.warn(
             f"The step method {step_name(step)} holds functions compiled with fastmath: a cold and "
             "a warm compile cache differ in the last bit, and a resumed run may. Make it within "
@@ -322,6 +323,11 @@ def compile_again(step: Step) -> Step:
             stacklevel=2,
         )
     return step
+
+
+def uses_fastmath(step: Step) -> bool:
+    """Return whether a step method has functions that were compiled with fastmath."""
+    return any(_uses_fastmath(function) for function in _functions(step))
 
 
 def _functions(step: Step) -> list[Any]:

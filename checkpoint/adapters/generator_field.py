@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from checkpoint import plain
 from checkpoint.adapters.fields import Field
 from checkpoint.arrays import TEXT
@@ -27,6 +29,26 @@ class GeneratorField(Field):
     entropy: str
     pool_size: int
     n_spawn_key: int
+
+    @classmethod
+    def of(cls, path: str, generator: np.random.Generator) -> "GeneratorField":
+        """Return the field that a generator is."""
+        seed_seq: Any = generator.bit_generator.seed_seq
+        entropy = seed_seq.entropy
+        is_number = isinstance(entropy, int | np.integer)
+        return cls(
+            path,
+            type(generator.bit_generator).__name__,
+            plain.dumps(int(entropy) if is_number else [int(word) for word in entropy]),
+            int(seed_seq.pool_size),
+            len(seed_seq.spawn_key),
+        )
+
+    def check(self, step: Any) -> None:
+        """Hold that the generator is of the family that was described."""
+        found = self.of(self.path, self.get(step))
+        if found != self:
+            raise self._changed(f"a {found.bit_generator} of entropy {found.entropy}")
 
     @property
     def columns(self) -> tuple[Column, ...]:

@@ -90,7 +90,7 @@ def _field(item: StateItem, step: str) -> Field:
         dtype, shape = _item_of(item)
         return GrowingField(item.path, dtype, shape, item.role.endswith("never read"))
     if isinstance(value, np.random.Generator):
-        return _generator_field(item.path, value)
+        return GeneratorField.of(item.path, value)
     if isinstance(value, bool | np.bool_):
         return ScalarField(item.path, "|b1", "bool" if isinstance(value, bool) else "bool_")
     if type(value) is int and abs(value) < 1 << 62:
@@ -109,20 +109,6 @@ def _field(item: StateItem, step: str) -> Field:
             "Expected numbers, arrays, generators, strings, None, or lists and dicts of these."
         ) from None
     return TextField(item.path)
-
-
-def _generator_field(path: str, generator: np.random.Generator) -> GeneratorField:
-    seed_seq: Any = generator.bit_generator.seed_seq
-    entropy = seed_seq.entropy
-    is_number = isinstance(entropy, int | np.integer)
-    entropy = int(entropy) if is_number else [int(word) for word in entropy]
-    return GeneratorField(
-        path,
-        type(generator.bit_generator).__name__,
-        plain.dumps(entropy),
-        int(seed_seq.pool_size),
-        len(seed_seq.spawn_key),
-    )
 
 
 def _item_of(item: StateItem) -> tuple[str, tuple[int, ...]]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from checkpoint.adapters.base import Adapter, AdapterSchema
 from checkpoint.adapters.fields import ArrayField, Field, ScalarField
+from checkpoint.adapters.generator_field import GeneratorField
 from checkpoint.rows import Column, RowSource, Values
 
 __all__ = ["StepAdapter"]
@@ -23,6 +24,8 @@ class StepAdapter(Adapter):
         self._scalars = [f for f in schema.fields if isinstance(f, ScalarField)]
         self._arrays = [f for f in schema.fields if isinstance(f, ArrayField)]
         self._others = [f for f in schema.fields if not isinstance(f, ScalarField | ArrayField)]
+        generators = [f for f in schema.fields if isinstance(f, GeneratorField)]
+        self._fixed: list[ArrayField | GeneratorField] = [*self._arrays, *generators]
         self._get_scalars = _getter(self._scalars)
         self._get_arrays = _getter(self._arrays)
 
@@ -55,8 +58,8 @@ class StepAdapter(Adapter):
     def settle(self, start: int, stop: int) -> None:
         if start == stop:
             return
-        for array in self._arrays:
-            array.check(self._step)
+        for fixed in self._fixed:
+            fixed.check(self._step)
         # A draw that failed while it was recorded has left more behind than there are rows.
         n = stop - start
         scalars = zip(*self._taken_scalars[:n], strict=True)

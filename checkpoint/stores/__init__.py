@@ -5,6 +5,7 @@ from checkpoint.stores.directory import DirectoryStore
 from checkpoint.stores.objects import ObjectStore
 from checkpoint.stores.remote import RemoteStore, answer
 from checkpoint.stores.resolve import as_store
+from checkpoint.stores.serving import StoreServer
 from checkpoint.stores.wrapped import WrappedStore
 from checkpoint.stores.zip import ZipStore
 
@@ -14,6 +15,7 @@ __all__ = [
     "ObjectStore",
     "RemoteStore",
     "Store",
+    "StoreServer",
     "WrappedStore",
     "ZipStore",
     "answer",

@@ -1,0 +1,221 @@
+"""One chain of a `ZarrTrace`: what PyMC's drivers hand each draw to."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from multiprocessing.util import Finalize
+from typing import Any
+
+from checkpoint._pymc.backends import ChainBase
+from checkpoint._pymc.steps import copy_step, flatten, is_population
+from checkpoint.adapters import make_adapter
+from checkpoint.chain import ChainTask
+from checkpoint.errors import ArgumentError
+from checkpoint.parents import end_with
+from checkpoint.recovery import recover
+from checkpoint.rehearsal import Rehearsal
+from checkpoint.stores import RemoteStore
+from checkpoint.writer import ChainWriter
+
+__all__ = ["ZarrChain"]
+
+
+class ZarrChain(ChainBase):  # type: ignore[misc]  # PyMC's class is not typed everywhere
+    """Records the draws of one chain, in whichever process makes them.
+
+    Made by `ZarrTrace.init_trace`. PyMC's drivers copy it into their worker processes. The store
+    is opened at the first draw; a worker ends with the process that began the run.
+
+    Parameters
+    ----------
+    task : ChainTask
+        The chain, its store and its part of the run.
+    step : step method
+        The one that will make the draws, unless `link_stepper` names another.
+    remote : RemoteStore or None
+        What other processes write through; None where they write the store themselves.
+    on_failure : callable
+        Called in the process that began the run if a draw fails.
+    """
+
+    def __init__(
+        self,
+        task: ChainTask,
+        step: Any,
+        remote: RemoteStore | None,
+        on_failure: Callable[[], None],
+    ) -> None:
+        self.chain = task.chain
+        self._task = task
+        self._step = step
+        self._remote = remote
+        self._on_failure: Callable[[], None] | None = on_failure
+        self._pid = os.getpid()
+        self._writer: ChainWriter | None = None
+        self._rehearsal: Rehearsal | None = None
+        # PyMC's driver of populations gives a draw first and the state that it left after it.
+        self._waits_for_state = is_population(step)
+        self._waiting: tuple[Any, Any] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {
+            "_task": self._task_elsewhere(),
+            "_step": None,
+            "_on_failure": None,
+            "_writer": None,
+            "_rehearsal": None,
+        }
+
+    def __len__(self) -> int:
+        return self._open().n_rows
+
+    @property
+    def _posterior(self) -> Any:
+        """PyMC looks here for a store that only one process can see; there is none."""
+        return self._task
+
+    def link_stepper(self, step_method: Any) -> None:
+        """Say which step method makes the draws of this chain."""
+        if os.getpid() != self._pid:
+            self._settle_in()
+        self._step = step_method
+        self._writer = None
+
+    def setup(self, draws: int, chain: int, sampler_vars: Any = None) -> None:
+        """Do nothing: a chain of a `ZarrTrace` is set up when it is made."""
+
+    def record(
+        self, draw: Mapping[str, Any], stats: Sequence[Mapping[str, Any]], *, in_warmup: bool
+    ) -> bool | None:
+        """Record what a draw left, with the state of the step method.
+
+        Parameters
+        ----------
+        draw : dict
+            The point, by value variable.
+        stats : sequence of dict
+            One for each step method.
+        in_warmup : bool
+            Whether the draw belongs to warm-up.
+
+        Returns
+        -------
+        bool or None
+            True if all that was recorded is durable now.
+
+        Raises
+        ------
+        ArgumentError
+            If the chain is complete, or the draw belongs to the other phase.
+        IncompleteStateError
+            If the state of the step method does not determine its next draw.
+
+        Notes
+        -----
+        Durability: of all draws at the latest `commit_interval` after they were recorded.
+        """
+        self._check_place(in_warmup)
+        if self._waits_for_state:
+            self._waiting = (draw, stats)
+            return True
+        return self._record(draw, stats)
+
+    def store_sampling_state(self, sampling_state: Any) -> None:
+        """Record the draw that `record` was told of before, with the state that it left."""
+        if self._waiting is None:
+            return
+        self._step.sampling_state = sampling_state
+        (draw, stats), self._waiting = self._waiting, None
+        self._record(draw, stats)
+
+    def record_sampling_state(self, step: Any = None) -> None:
+        """Make what was recorded durable; every draw has its state already."""
+        self.flush()
+
+    def flush(self) -> None:
+        """Make what was recorded durable.
+
+        Notes
+        -----
+        Durability: on return every recorded draw is durable.
+        """
+        if self._writer is not None:
+            self._writer.commit()
+
+    def close(self) -> None:
+        """Make what was recorded durable; free the store if a draw has failed."""
+        self.flush()
+        if isinstance(sys.exc_info()[1], Exception) and self._on_failure is not None:
+            self._on_failure()
+
+    def _record(self, draw: Mapping[str, Any], stats: Sequence[Mapping[str, Any]]) -> bool | None:
+        writer, manifest = self._open(), self._task.manifest
+        draw_idx = writer.n_rows
+        writer.record(draw, stats)
+        if self._rehearsal is not None:
+            if self._rehearsal.after(draw_idx, writer):
+                self._rehearsal = None
+            else:
+                self._rehearsal.before(draw_idx + 1, writer)
+        if writer.n_rows == manifest.total:
+            writer.commit()
+            writer.seal()
+        return True if writer.is_durable else None
+
+    def _open(self) -> ChainWriter:
+        if self._writer is None:
+            task = self._task
+            if self._waits_for_state:
+                self._step = copy_step(task.step)
+            record = recover(task.store, task.manifest, task.chain)
+            adapters = [make_adapter(schema) for schema in task.schemas]
+            self._writer = ChainWriter(
+                task.store,
+                task.manifest,
+                record,
+                task.plan,
+                task.compute,
+                adapters,
+                flatten(self._step),
+                task.commit_interval,
+            )
+            repeats = record.n_rows == 0 and not self._waits_for_state
+            self._rehearsal = Rehearsal(task) if repeats else None
+        return self._writer
+
+    def _check_place(self, in_warmup: bool) -> None:
+        writer, manifest = self._open(), self._task.manifest
+        draw_idx = writer.n_rows
+        if draw_idx >= manifest.total:
+            raise ArgumentError(
+                f"{self._task.store.name}: chain {self.chain} has all its {manifest.total} draws; "
+                "another was recorded. Give init_trace more draws, or extend the run with "
+                "checkpoint.sample."
+            )
+        if bool(in_warmup) != manifest.is_warmup(draw_idx):
+            expected = "warm-up" if manifest.is_warmup(draw_idx) else "after warm-up"
+            raise ArgumentError(
+                f"{self._task.store.name}: draw {draw_idx} of chain {self.chain} was recorded with "
+                f"in_warmup={in_warmup}; the first {manifest.tune} draws of {manifest.total} are "
+                f"warm-up, so this one is {expected}."
+            )
+
+    def _task_elsewhere(self) -> ChainTask:
+        """Return the task as another process does it."""
+        return self._task if self._remote is None else replace(self._task, store=self._remote)
+
+    def _settle_in(self) -> None:
+        """Make a process of PyMC's its own: its store, its signals, its end.
+
+        A terminal interrupts all processes of a group. The first tells the others to stop, which
+        they do between draws.
+        """
+        parent = self._pid
+        self._task = self._task_elsewhere()
+        self._on_failure = None
+        self._pid = os.getpid()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        end_with(parent, is_parent=os.getppid() == parent)
+        Finalize(None, self.flush, exitpriority=1)

@@ -1,0 +1,157 @@
+"""The groups that a `ZarrTrace` writes by name, and its view of the sampling state."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from checkpoint import hierarchy, layout, plain
+from checkpoint._pymc.steps import plain_classes
+from checkpoint.arrays import TEXT, ArraySpec, Compressor, group_document, whole_array
+from checkpoint.manifest import Manifest
+from checkpoint.recovery import recover
+from checkpoint.stores import Store
+from checkpoint.zarr_groups import Group, open_root
+
+__all__ = ["GroupWriter", "SamplingState"]
+
+
+class GroupWriter:
+    """Writes groups of arrays with dimensions and coordinates, as xarray wants them.
+
+    Parameters
+    ----------
+    store : Store
+    zarr_format : int
+    compressor : Compressor
+    draws_per_chunk : int
+    coords, dims : mapping
+        Of the model: values by dimension, dimensions by variable.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        zarr_format: int,
+        compressor: Compressor,
+        draws_per_chunk: int,
+        coords: Mapping[str, Any],
+        dims: Mapping[str, list[str]],
+    ) -> None:
+        self._store = store
+        self._zarr_format = zarr_format
+        self._compressor = compressor
+        self._draws_per_chunk = draws_per_chunk
+        self._coords = coords
+        self._dims = dims
+
+    def write_data(self, group: str, data: Mapping[str, Any]) -> None:
+        """Write arrays whole."""
+        keys = group_document(group, self._zarr_format)
+        coords: dict[str, Any] = {}
+        for name, values in data.items():
+            dims = hierarchy.dims_of(name, np.shape(values), self._dims)
+            keys |= self._array(f"{group}/{name}", values, dims)
+            for dim, size in zip(dims, np.shape(values), strict=True):
+                coords.setdefault(dim, hierarchy.coord_of(dim, size, self._coords))
+        self._store.write(keys | self._coord_arrays(group, coords))
+
+    def write_empty(
+        self,
+        group: str,
+        variables: Mapping[str, tuple[Any, Sequence[int]]],
+        chains: int,
+        draws: int,
+        attributes: Mapping[str, Mapping[str, Any]],
+    ) -> None:
+        """Write the metadata of arrays ``(chains, draws, *shape)``, and their coordinates."""
+        keys: dict[str, bytes] = {}
+        coords: dict[str, Any] = {"chain": np.arange(chains), "draw": np.arange(draws)}
+        for name, (dtype, variable_shape) in variables.items():
+            shape = tuple(variable_shape or ())
+            dims = hierarchy.dims_of(name, shape, self._dims)
+            kind = np.dtype(dtype)
+            spec = ArraySpec(
+                path=f"{group}/{name}",
+                dtype=TEXT if kind.kind in "OUS" else kind.str,
+                shape=(chains, draws, *shape),
+                chunk_shape=(1, self._draws_per_chunk, *(max(1, n) for n in shape)),
+                dimension_names=("chain", "draw", *dims),
+                zarr_format=self._zarr_format,
+                compressor=self._compressor,
+                attributes=dict(attributes.get(name, {})),
+            )
+            keys |= spec.documents()
+            for dim, size in zip(dims, shape, strict=True):
+                coords.setdefault(dim, hierarchy.coord_of(dim, size, self._coords))
+        self._store.write(keys | self._coord_arrays(group, coords))
+
+    def write_sampling_state(self, tune: int, chains: int) -> None:
+        """Write what the sampling state of a run without draws has, but for its columns."""
+        keys = group_document(layout.STATE, self._zarr_format)
+        for name in ("chain", "draw_idx"):
+            values = np.arange(chains) if name == "chain" else np.zeros(chains, int)
+            keys |= self._array(f"{layout.STATE}/{name}", values, ("chain",))
+        clocks = {"tuning_steps": tune, "sampling_time": 0.0, "sampling_start_time": 0.0}
+        for name, value in clocks.items():
+            keys |= self._array(f"{layout.STATE}/{name}", value, ())
+        self._store.write(keys)
+
+    def _coord_arrays(self, group: str, coords: Mapping[str, Any]) -> dict[str, bytes]:
+        keys: dict[str, bytes] = {}
+        for dim, values in coords.items():
+            keys |= self._array(f"{group}/{dim}", values, (dim,))
+        return keys
+
+    def _array(self, path: str, values: Any, dims: Sequence[str]) -> dict[str, bytes]:
+        _, keys = whole_array(path, values, dims, self._zarr_format, self._compressor)
+        return keys
+
+
+class SamplingState(Group):
+    """The group ``_sampling_state``, with what the log holds counted in."""
+
+    def __init__(self, store: Store, manifest: Manifest) -> None:
+        super().__init__(open_root(store).group(layout.STATE)._async_group)
+        # A frozen dataclass of zarr's.
+        object.__setattr__(self, "_run", (store, manifest))
+
+    @property
+    def draw_idx(self) -> np.ndarray[Any, Any]:
+        """Recorded draws of each chain, warm-up included, shape ``(n_chains,)``."""
+        store, manifest = self._run
+        chains = range(manifest.chains)
+        return np.array([recover(store, manifest, chain).n_rows for chain in chains])
+
+    @property
+    def global_warnings(self) -> "GlobalWarnings":
+        """What the convergence checks found."""
+        return GlobalWarnings(*self._run)
+
+
+class GlobalWarnings(Sequence[Any]):
+    """PyMC's warnings about a run, kept in it as text."""
+
+    def __init__(self, store: Store, manifest: Manifest) -> None:
+        self._store = store
+        self._manifest = manifest
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._read()[index]
+
+    def __len__(self) -> int:
+        return len(self._read())
+
+    def append(self, warnings: Sequence[Any]) -> None:
+        """Add warnings.
+
+        Notes
+        -----
+        Durability: on return they are durable.
+        """
+        text = plain.dumps([*self._read(), *warnings])
+        hierarchy.write_global_warnings(self._store, self._manifest, text)
+
+    def _read(self) -> list[Any]:
+        text = hierarchy.read_global_warnings(self._store, self._manifest)
+        return list(plain.loads(text, plain_classes()))

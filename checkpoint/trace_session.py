@@ -1,0 +1,85 @@
+"""Where a `ZarrTrace` may write, and the time in which it does."""
+
+import os
+import warnings
+from typing import Any
+
+from checkpoint import hierarchy
+from checkpoint.arguments import UNSET
+from checkpoint.errors import ExactnessWarning, NotARunError, RunExistsError
+from checkpoint.run import ActiveRun
+from checkpoint.stores import Store, StoreServer
+
+__all__ = ["Session", "make_room", "unset_of_ours", "warn_of_fastmath"]
+
+
+class Session:
+    """The time in which this process, and those of PyMC's, write a run."""
+
+    def __init__(self, run: ActiveRun) -> None:
+        self.run = run
+        self.server = None if run.store.writes_in_workers else StoreServer(run.store)
+        self.has_ended = False
+        self._pid = os.getpid()
+
+    def end(self) -> None:
+        """Tidy up a complete run, and let others write."""
+        if self.has_ended or os.getpid() != self._pid:
+            return
+        self.has_ended = True
+        if self.server is not None:
+            self.server.close()
+        try:
+            if all(record.n_rows == self.run.manifest.total for record in self.run.records()):
+                self.run.store.finish()
+        finally:
+            self.run.store.unlock()
+
+
+def make_room(store: Store, overwrite: bool) -> None:
+    """Hold that there is no run in a store, or erase it.
+
+    Raises
+    ------
+    RunExistsError, NotARunError
+        If something is there and must not be erased.
+    """
+    try:
+        found = hierarchy.read_manifest(store)
+    except NotARunError:
+        if not (overwrite and hierarchy.is_zarr_group(store)):
+            raise
+    else:
+        if found is None:
+            return
+        if not overwrite:
+            raise RunExistsError(
+                f"{store.name} holds a run. Nothing was changed. Open it with "
+                "ZarrTrace.from_store, continue it with checkpoint.sample, choose another path, or "
+                "pass overwrite=True to erase it."
+            )
+    store.lock()
+    try:
+        writer = store.writer()
+        root = [key for key in ("zarr.json", ".zgroup") if writer.has(key)]
+        writer.remove(root)  # without it the rest is no run
+        writer.remove([*writer.keys()])
+    finally:
+        store.unlock()
+
+
+def unset_of_ours(compressor: Any) -> Any:
+    """Return the compressor; `UNSET` of this package for that of PyMC's."""
+    return UNSET if type(compressor).__name__ == "_UnsetType" else compressor
+
+
+def warn_of_fastmath(store: Store) -> None:
+    """Say that a run will be exact in law only, and how it would be to the bit."""
+    warnings.warn(
+        f"{store.name}: PyMC compiled this step method with fastmath, so a cold and a warm compile "
+        "cache differ in the last bit, and a continued run may. To be exact, sample within "
+        "`with checkpoint.ZarrTrace(...) as trace:`, or within "
+        "pytensor.config.change_flags(numba__fastmath=False).",
+        ExactnessWarning,
+        stacklevel=5,  # the call of pm.sample
+    )
