@@ -12,7 +12,7 @@ import numpy as np
 
 from checkpoint._pymc.results import log_warnings_of
 from checkpoint._pymc.steps import copy_generator, copy_step, flatten, start_chain
-from checkpoint.adapters import Adapter, AdapterSchema, make_adapter
+from checkpoint.adapters import Adapter, AdapterSchema, StepAdapter, make_adapter
 from checkpoint.errors import ChainError, CheckpointError
 from checkpoint.manifest import Manifest
 from checkpoint.recording import RowPlan
@@ -22,7 +22,7 @@ from checkpoint.rows import RowSource
 from checkpoint.stores import Store
 from checkpoint.writer import ChainWriter
 
-__all__ = ["ChainTask", "Observer", "point_at", "restore_steps", "run_chain"]
+__all__ = ["ChainTask", "Observer", "point_at", "restore_steps", "run_chain", "state_at"]
 
 Point = Mapping[str, Any]
 
@@ -176,6 +176,14 @@ def restore_steps(step: Any, adapters: Sequence[Adapter], rows: RowSource, draw_
     """Set a started step method to its state after a recorded draw; return it."""
     methods = zip(adapters, flatten(step), strict=True)
     return _with_methods(step, [a.restore(method, rows, draw_idx) for a, method in methods])
+
+
+def state_at(task: ChainTask, rows: RowSource, draw_idx: int) -> Any:
+    """Return the state after a recorded draw as PyMC keeps it: `step.sampling_state`."""
+    step = copy_step(task.step)
+    for schema, method in zip(task.schemas, flatten(step), strict=True):
+        StepAdapter(schema).restore_whole(method, rows, draw_idx)
+    return step.sampling_state
 
 
 def _with_methods(step: Any, methods: list[Any]) -> Any:

@@ -202,7 +202,7 @@ def write_global_warnings(store: Store, manifest: Manifest, text: str) -> None:
 
 def read_global_warnings(store: Store, manifest: Manifest) -> str:
     """Return what the convergence checks found, a list as plain text."""
-    return str(read_array(store, manifest, f"{layout.STATE}/global_warnings")[()])
+    return str(read_array(store, manifest, f"{layout.STATE}/global_warnings"))
 
 
 def is_zarr_group(store: Store) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 
 from checkpoint import hierarchy, layout
 from checkpoint._pymc.datasets import make_dataset, make_tree
-from checkpoint._pymc.results import STAT_NAMES
+from checkpoint._pymc.results import STAT_NAMES, stat_objects
 from checkpoint.adapters import StepAdapter
 from checkpoint.arrays import TEXT
 from checkpoint.errors import ArgumentError, DamageWarning, RunNotFoundError, UnsupportedStepError
@@ -197,23 +197,28 @@ class Run:
             states.append(StepAdapter(schema).read(record, draw_idx))
         return states
 
-    def to_inferencedata(self, save_warmup: bool = False) -> Any:
+    def to_inferencedata(self, save_warmup: bool = False, keep_warning_stat: bool = False) -> Any:
         """Return all groups as one object.
 
         Parameters
         ----------
         save_warmup : bool
             Whether to include the groups of warm-up.
+        keep_warning_stat : bool
+            Whether to include the stat ``warning``, of objects, which no file format takes.
 
         Returns
         -------
         DataTree or InferenceData
             As `pm.sample` of the installed PyMC returns.
         """
-        groups = {"posterior": self.posterior, "sample_stats": self.sample_stats}
+        groups = {
+            "posterior": self.posterior,
+            "sample_stats": self._stats(warmup=False, with_objects=keep_warning_stat),
+        }
         if save_warmup and self.tune:
             groups["warmup_posterior"] = self.warmup_posterior
-            groups["warmup_sample_stats"] = self.warmup_sample_stats
+            groups["warmup_sample_stats"] = self._stats(True, with_objects=keep_warning_stat)
         for name in (layout.OBSERVED_DATA, layout.CONSTANT_DATA):
             group = self._data(name)
             if group.data_vars:
@@ -236,16 +241,18 @@ class Run:
         of_phase = layout.group_of_phase(group, warmup)
         return self._dataset(data, of_phase, warmup)
 
-    def _stats(self, warmup: bool) -> Any:
+    def _stats(self, warmup: bool, with_objects: bool = False) -> Any:
         by_name: dict[str, list[np.ndarray[Any, Any]]] = {}
         for column in self._columns_of(layout.SAMPLE_STATS):
-            if column.dtype == TEXT:
+            if column.dtype == TEXT and not with_objects:
                 continue  # warnings, which `pm.sample` drops too
             name = column.path.split("__", 1)[1]
             values = self._values(column, warmup)
+            if column.dtype == TEXT:
+                values = stat_objects(values)
             by_name.setdefault(STAT_NAMES.get(name, name), []).append(values)
         data = {
-            name: values[0] if len(values) == 1 else np.stack(values, axis=-1)
+            name: values[0] if _is_single(values) else np.stack(values, axis=-1)
             for name, values in by_name.items()
         }
         data.pop("tune", None)
@@ -318,6 +325,11 @@ class Run:
             values = hierarchy.read_array(self._store, self._manifest, f"{group}/{dim}")
             coords[dim] = values.astype(str) if values.dtype == object else values
         return coords, dims
+
+
+def _is_single(values: list[np.ndarray[Any, Any]]) -> bool:
+    """Return whether one step method has a stat; PyMC keeps the axis of objects anyway."""
+    return len(values) == 1 and values[0].dtype != object
 
 
 def _most_draws(lengths: np.ndarray[Any, Any]) -> tuple[list[int], int]:

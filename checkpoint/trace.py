@@ -342,7 +342,7 @@ class ZarrTrace(backends.TraceBase):  # type: ignore[misc]  # PyMC's class is no
             raise RuntimeError(f"Warmup data for {group_name} has already been split")
 
     def to_inferencedata(self, save_warmup: bool = False, eager: bool = True) -> Any:
-        """Return what is recorded as `pm.sample` returns it.
+        """Return what is recorded as `pm.sample` returns it, the stat ``warning`` included.
 
         Parameters
         ----------
@@ -356,7 +356,7 @@ class ZarrTrace(backends.TraceBase):  # type: ignore[misc]  # PyMC's class is no
         DataTree or InferenceData
         """
         view = Run(self._current_store, self._initialised())
-        tree = view.to_inferencedata(save_warmup=save_warmup)
+        tree = view.to_inferencedata(save_warmup, keep_warning_stat=True)
         if not self.include_transformed:
             return tree
         groups = {layout.UNCONSTRAINED: view.unconstrained_posterior}

@@ -8,10 +8,10 @@ from dataclasses import replace
 from multiprocessing.util import Finalize
 from typing import Any
 
-from checkpoint._pymc.backends import ChainBase
+from checkpoint._pymc.backends import ChainBase, StatsBijection
 from checkpoint._pymc.steps import copy_step, flatten, is_population
 from checkpoint.adapters import make_adapter
-from checkpoint.chain import ChainTask
+from checkpoint.chain import ChainTask, state_at
 from checkpoint.errors import ArgumentError
 from checkpoint.parents import end_with
 from checkpoint.recovery import recover
@@ -52,6 +52,7 @@ class ZarrChain(ChainBase):  # type: ignore[misc]  # PyMC's class is not typed e
         self._step = step
         self._remote = remote
         self._on_failure: Callable[[], None] | None = on_failure
+        self.stats_bijection = StatsBijection(step.stats_dtypes)
         self._pid = os.getpid()
         self._writer: ChainWriter | None = None
         self._rehearsal: Rehearsal | None = None
@@ -75,6 +76,14 @@ class ZarrChain(ChainBase):  # type: ignore[misc]  # PyMC's class is not typed e
     def _posterior(self) -> Any:
         """PyMC looks here for a store that only one process can see; there is none."""
         return self._task
+
+    @property
+    def sampling_state(self) -> Any:
+        """The state of the step method after the last recorded draw, as PyMC keeps it."""
+        self.flush()
+        task = self._task
+        record = recover(task.store, task.manifest, task.chain)
+        return state_at(task, record, record.n_rows - 1)
 
     def link_stepper(self, step_method: Any) -> None:
         """Say which step method makes the draws of this chain."""

@@ -1,5 +1,6 @@
 """The groups that a `ZarrTrace` writes by name, and its view of the sampling state."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -143,13 +144,14 @@ class GlobalWarnings(Sequence[Any]):
         return len(self._read())
 
     def append(self, warnings: Sequence[Any]) -> None:
-        """Add warnings.
+        """Add warnings; what they refer to (`extra`, such as all r-hats) is not kept.
 
         Notes
         -----
         Durability: on return they are durable.
         """
-        text = plain.dumps([*self._read(), *warnings])
+        kept = [dataclasses.replace(warning, extra=None) for warning in warnings]
+        text = plain.dumps([*self._read(), *kept])
         hierarchy.write_global_warnings(self._store, self._manifest, text)
 
     def _read(self) -> list[Any]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from pymc.backends.ndarray import NDArray
 from pymc.sampling import mcmc
+from pymc.step_methods.compound import StatsBijection
 
 from checkpoint._pymc.model import coords_and_dims, current_model
 from checkpoint._pymc.setup import Arguments, Preparation, exact_compilation
@@ -30,7 +31,14 @@ except ImportError:  # PyMC 5 looks for its own classes
     from pymc.backends.zarr import ZarrChain as ChainBase
     from pymc.backends.zarr import ZarrTrace as TraceBase
 
-__all__ = ["ChainBase", "TraceBase", "coords_and_dims", "current_model", "prepared"]
+__all__ = [
+    "ChainBase",
+    "StatsBijection",
+    "TraceBase",
+    "coords_and_dims",
+    "current_model",
+    "prepared",
+]
 
 
 def prepared(

@@ -17,7 +17,15 @@ from checkpoint import plain
 from checkpoint._pymc.setup import Preparation
 from checkpoint._pymc.steps import plain_classes
 
-__all__ = ["STAT_NAMES", "as_draw", "log_warnings_of", "package", "stats_columns", "trace_of"]
+__all__ = [
+    "STAT_NAMES",
+    "as_draw",
+    "log_warnings_of",
+    "package",
+    "stat_objects",
+    "stats_columns",
+    "trace_of",
+]
 
 STAT_NAMES = {
     "model_logp": "lp",
@@ -83,10 +91,15 @@ def trace_of(
 def _stat_values(values: np.ndarray[Any, Any], dtype: Any) -> np.ndarray[Any, Any]:
     if values.dtype != object:
         return values.astype(dtype, copy=False)
+    return stat_objects(values).astype(dtype, copy=False)
+
+
+def stat_objects(texts: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return the objects, such as warnings, of which a stat has the texts; None for none."""
     classes = plain_classes()
-    rebuilt = np.zeros(len(values), dtype=dtype)
-    for i, text in enumerate(values):
-        rebuilt[i] = plain.loads(text, classes) if text else None
+    rebuilt = np.empty(texts.shape, dtype=object)
+    for index, text in np.ndenumerate(texts):
+        rebuilt[index] = plain.loads(text, classes) if text else None
     return rebuilt
 
 

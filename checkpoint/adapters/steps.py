@@ -5,8 +5,9 @@ from operator import attrgetter
 from typing import Any
 
 from checkpoint.adapters.base import Adapter, AdapterSchema
-from checkpoint.adapters.fields import ArrayField, Field, ScalarField
+from checkpoint.adapters.fields import ArrayField, Field, ScalarField, set_attribute
 from checkpoint.adapters.generator_field import GeneratorField
+from checkpoint.adapters.growing import GrowingField
 from checkpoint.rows import Column, RowSource, Values
 
 __all__ = ["StepAdapter"]
@@ -78,6 +79,15 @@ class StepAdapter(Adapter):
         for field in self.schema.fields:
             field.restore(step, rows, self.schema.prefix, draw_idx)
         return step
+
+    def restore_whole(self, step: Any, rows: RowSource, draw_idx: int) -> None:
+        """Restore `step` with whole lists, where sampling on needs their length only."""
+        for field in self.schema.fields:
+            if isinstance(field, GrowingField):
+                items = field.read(rows, self.schema.prefix, draw_idx)
+                set_attribute(step, field.path, items)
+            else:
+                field.restore(step, rows, self.schema.prefix, draw_idx)
 
     def read(self, rows: RowSource, draw_idx: int) -> dict[str, Any]:
         """Return the state after a recorded draw, nested by field, constants included."""
