@@ -68,9 +68,14 @@ class Zarr2Array:
         ------
         DamagedStoreError
             If a chunk is missing or cannot be decoded.
+        FormatVersionError
+            If the values are objects.
         """
         if self.dtype is None:
-            raise TypeError(f"{self.path} is an array of objects")
+            raise FormatVersionError(
+                f"{self.store.name}: {self.path} is an array of pickled objects, which are not "
+                "loaded; expected numbers or text. Nothing was changed."
+            )
         bounds = (*bounds, *((0, n) for n in self.shape[len(bounds) :]))
         values = np.empty([stop - start for start, stop in bounds], self.dtype)
         if values.size == 0:
