@@ -60,7 +60,7 @@ class PyMCStore:
     @cached_property
     def chains(self) -> int:
         """Number of chains."""
-        return self._array(layout.DRAW_IDX).shape[0]
+        return self._with_dims(layout.DRAW_IDX, 1).shape[0]
 
     @cached_property
     def draws(self) -> int:
@@ -316,7 +316,16 @@ class PyMCStore:
         return self._arrays[path]
 
     def _scalar(self, name: str) -> Any:
-        return self._array(f"{layout.STATE}/{name}").read()[()]
+        return self._with_dims(f"{layout.STATE}/{name}", 0).read()[()]
+
+    def _with_dims(self, path: str, n_dims: int) -> Zarr2Array:
+        array = self._array(path)
+        if len(array.shape) != n_dims:
+            raise DamagedStoreError(
+                f"{self.name}: {path} has the shape {array.shape}; expected {n_dims} dimensions. "
+                "Nothing was changed. Restore that array from a copy."
+            )
+        return array
 
     def _has_warmup(self, path: str) -> bool:
         return self.store.has(f"{layout.path_of_phase(path, warmup=True)}/.zarray")

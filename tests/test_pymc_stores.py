@@ -488,6 +488,17 @@ def test_a_count_of_draws_that_cannot_be_is_refused(draw_idx, split):
         checkpoint.open(split)
 
 
+@pytest.mark.parametrize(
+    ("name", "shape"), [("draw_idx", []), ("tuning_steps", [2]), ("draw_idx", [3])]
+)
+def test_counts_of_another_shape_are_refused(name, shape, split):
+    document = split / f"_sampling_state/{name}/.zarray"
+    change = {"shape": shape, "chunks": [1] * len(shape)}
+    document.write_text(json.dumps(json.loads(document.read_text()) | change))
+    with pytest.raises(errors.DamagedStoreError, match="Nothing was changed"):
+        checkpoint.open(split)
+
+
 def test_arrays_of_other_lengths_are_refused(split):
     document = split / "sample_stats/in_warmup/.zarray"
     document.write_text(json.dumps(json.loads(document.read_text()) | {"shape": [2, 13]}))
