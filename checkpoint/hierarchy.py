@@ -27,6 +27,7 @@ __all__ = [
     "dims_of",
     "extend",
     "is_zarr_group",
+    "is_zarr_trace",
     "read_array",
     "read_dims",
     "read_global_warnings",
@@ -38,6 +39,9 @@ __all__ = [
 
 
 _DOCUMENTS = ("zarr.json", ".zarray", ".zgroup", ".zattrs")
+
+_OF_ZARR_TRACE = ("sampling_state", "draw_idx", "tuning_steps", "sampling_time", "chain")
+"""Arrays below STATE that PyMC's ZarrTrace has; a run of ours lacks the first."""
 
 _BEGUN = {"format_version": layout.FORMAT_VERSION, "is_begun": True}
 
@@ -126,17 +130,27 @@ def read_manifest(store: Store) -> Manifest | None:
             )
         return None
     if layout.ATTRIBUTE not in attributes:
-        kind = "a Zarr group"
-        if store.has(f"{layout.STATE}/draw_idx/.zarray") or "_sampling_state" in store.names(""):
-            kind = "a store of PyMC's ZarrTrace"
+        if is_zarr_trace(store):
+            raise NotARunError(
+                f"{store.name} holds a store of PyMC's ZarrTrace that checkpoint did not write. "
+                "Nothing was changed. Read it with checkpoint.open, turn it into a run with "
+                "checkpoint.convert(old, new, model=model, allow_pickle=True), or choose another "
+                "path."
+            )
         raise NotARunError(
-            f"{store.name} holds {kind} that checkpoint did not write. Nothing was changed. "
+            f"{store.name} holds a Zarr group that checkpoint did not write. Nothing was changed. "
             "Choose another path."
         )
     if attributes[layout.ATTRIBUTE] == _BEGUN:
         return None
     manifest = Manifest.from_json(attributes[layout.ATTRIBUTE], store.name)
     return manifest if _is_complete(store, manifest) else None
+
+
+def is_zarr_trace(store: Store) -> bool:
+    """Return whether PyMC's ZarrTrace wrote a store, with zarr 2."""
+    keys = [f"{layout.STATE}/{name}/.zarray" for name in _OF_ZARR_TRACE]
+    return not store.missing([".zgroup", f"{layout.POSTERIOR}/.zgroup", *keys])
 
 
 def write_sampling_time(store: Store, manifest: Manifest, seconds: float) -> None:

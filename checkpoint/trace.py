@@ -9,7 +9,6 @@ import numpy as np
 
 from checkpoint import hierarchy, layout
 from checkpoint._pymc import backends
-from checkpoint._pymc.datasets import with_groups
 from checkpoint._pymc.setup import exact_compilation
 from checkpoint._pymc.steps import is_population, uses_fastmath
 from checkpoint.arguments import UNSET, Options, check_options
@@ -20,20 +19,19 @@ from checkpoint.errors import (
     RunNotFoundError,
     UnknownArgumentError,
 )
-from checkpoint.inspection import Run
 from checkpoint.manifest import Manifest
 from checkpoint.run import begin
 from checkpoint.run_setup import StoreSettings, describe_run
 from checkpoint.stores import Store, as_store
 from checkpoint.trace_chain import ZarrChain
-from checkpoint.trace_groups import GroupWriter, SamplingState
+from checkpoint.trace_groups import GroupWriter
 from checkpoint.trace_session import Session, make_room, unset_of_ours, warn_of_fastmath
-from checkpoint.zarr_groups import Group, open_root
+from checkpoint.trace_view import TraceView
 
 __all__ = ["ZarrTrace"]
 
 
-class ZarrTrace(backends.TraceBase):  # type: ignore[misc]  # PyMC's class is not typed everywhere
+class ZarrTrace(TraceView, backends.TraceBase):  # type: ignore[misc]  # PyMC's class is not typed everywhere
     """Records what `pm.sample` draws, durably, so that a killed run can be continued.
 
     The interface of `pymc.backends.zarr.ZarrTrace`. Pass it as ``pm.sample(trace=...)``; after a
@@ -257,69 +255,8 @@ class ZarrTrace(backends.TraceBase):  # type: ignore[misc]  # PyMC's class is no
         if self._session is not None:
             self._session.end()
 
-    # Reading
-
-    @property
-    def store(self) -> Store:
-        """The store, for `checkpoint.sample`, `checkpoint.open`, zarr and xarray."""
-        return self._store
-
-    @property
-    def root(self) -> Group:
-        """The root group, as it is in the store now."""
-        return open_root(self._current_store)
-
-    @property
-    def _current_store(self) -> Store:
-        session = self._session
-        return self._store if session is None or session.has_ended else session.run.store
-
-    def groups(self) -> list[str]:
-        """Return the names of the groups below the root."""
-        return sorted(name for name, _ in self.root.groups())
-
-    @property
-    def posterior(self) -> Group:
-        """Recorded variables after warm-up, arrays ``(chain, draw, *dims)``."""
-        return self.root.group(layout.POSTERIOR)
-
-    @property
-    def unconstrained_posterior(self) -> Group:
-        """Transformed values of the free variables, arrays ``(chain, draw, *dims)``."""
-        return self.root.group(layout.UNCONSTRAINED)
-
-    @property
-    def sample_stats(self) -> Group:
-        """Stats, arrays ``(chain, draw)`` named ``sampler_<i>__<stat>``."""
-        return self.root.group(layout.SAMPLE_STATS)
-
-    @property
-    def constant_data(self) -> Group:
-        """The model's constant data."""
-        return self.root.group(layout.CONSTANT_DATA)
-
-    @property
-    def observed_data(self) -> Group:
-        """The model's observed data."""
-        return self.root.group(layout.OBSERVED_DATA)
-
-    @property
-    def _sampling_state(self) -> SamplingState:
-        return SamplingState(self._current_store, self._initialised())
-
-    @property
-    def tuning_steps(self) -> int:
-        """Draws of warm-up."""
-        return self._initialised().tune
-
-    @property
-    def sampling_time(self) -> float:
-        """Seconds spent sampling. `pm.sample` sets it at its end, which frees the store."""
-        return hierarchy.read_sampling_time(self._current_store, self._initialised())
-
-    @sampling_time.setter
-    def sampling_time(self, value: float) -> None:
-        hierarchy.write_sampling_time(self._current_store, self._initialised(), float(value))
+    def _end(self, seconds: float) -> None:
+        hierarchy.write_sampling_time(self._current_store, self._initialised(), seconds)
         self.close()
 
     def split_warmup_groups(self) -> None:
@@ -340,29 +277,6 @@ class ZarrTrace(backends.TraceBase):  # type: ignore[misc]  # PyMC's class is no
             raise KeyError(group_name)
         if error_if_already_split and f"{layout.WARMUP}{group_name}" in names:
             raise RuntimeError(f"Warmup data for {group_name} has already been split")
-
-    def to_inferencedata(self, save_warmup: bool = False, eager: bool = True) -> Any:
-        """Return what is recorded as `pm.sample` returns it, the stat ``warning`` included.
-
-        Parameters
-        ----------
-        save_warmup : bool
-            Whether to include the groups of warm-up.
-        eager : bool
-            Makes no difference: the draws are in memory.
-
-        Returns
-        -------
-        DataTree or InferenceData
-        """
-        view = Run(self._current_store, self._initialised())
-        tree = view.to_inferencedata(save_warmup, keep_warning_stat=True)
-        if not self.include_transformed:
-            return tree
-        groups = {layout.UNCONSTRAINED: view.unconstrained_posterior}
-        if save_warmup and view.tune:
-            groups[f"{layout.WARMUP}{layout.UNCONSTRAINED}"] = view.warmup_unconstrained_posterior
-        return with_groups(tree, {name: group for name, group in groups.items() if group.data_vars})
 
     # Writing groups
 
@@ -411,10 +325,3 @@ class ZarrTrace(backends.TraceBase):  # type: ignore[misc]  # PyMC's class is no
         return GroupWriter(
             self._current_store, zarr_format, codec, options.draws_per_chunk or 1, coords, dims
         )
-
-    def _initialised(self) -> Manifest:
-        if self._manifest is None:
-            raise ValueError(
-                "ZarrTrace has not been initialized and there is no information of a run available"
-            )
-        return self._manifest

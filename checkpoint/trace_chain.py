@@ -14,7 +14,7 @@ from checkpoint.adapters import make_adapter
 from checkpoint.chain import ChainTask, state_at
 from checkpoint.errors import ArgumentError
 from checkpoint.parents import end_with
-from checkpoint.recovery import recover
+from checkpoint.recovery import ChainRecord, recover
 from checkpoint.rehearsal import Rehearsal
 from checkpoint.stores import RemoteStore
 from checkpoint.writer import ChainWriter
@@ -70,7 +70,7 @@ class ZarrChain(ChainBase):  # type: ignore[misc]  # PyMC's class is not typed e
         }
 
     def __len__(self) -> int:
-        return self._open().n_rows
+        return self._record_so_far().n_rows if self._writer is None else self._writer.n_rows
 
     @property
     def _posterior(self) -> Any:
@@ -81,9 +81,8 @@ class ZarrChain(ChainBase):  # type: ignore[misc]  # PyMC's class is not typed e
     def sampling_state(self) -> Any:
         """The state of the step method after the last recorded draw, as PyMC keeps it."""
         self.flush()
-        task = self._task
-        record = recover(task.store, task.manifest, task.chain)
-        return state_at(task, record, record.n_rows - 1)
+        record = self._record_so_far()
+        return state_at(self._task, record, record.n_rows - 1)
 
     def link_stepper(self, step_method: Any) -> None:
         """Say which step method makes the draws of this chain."""
@@ -178,7 +177,7 @@ class ZarrChain(ChainBase):  # type: ignore[misc]  # PyMC's class is not typed e
             task = self._task
             if self._waits_for_state:
                 self._step = copy_step(task.step)
-            record = recover(task.store, task.manifest, task.chain)
+            record = self._record_so_far()
             adapters = [make_adapter(schema) for schema in task.schemas]
             self._writer = ChainWriter(
                 task.store,
@@ -193,6 +192,9 @@ class ZarrChain(ChainBase):  # type: ignore[misc]  # PyMC's class is not typed e
             repeats = record.n_rows == 0 and not self._waits_for_state
             self._rehearsal = Rehearsal(task) if repeats else None
         return self._writer
+
+    def _record_so_far(self) -> ChainRecord:
+        return recover(self._task.store, self._task.manifest, self.chain)
 
     def _check_place(self, in_warmup: bool) -> None:
         writer, manifest = self._open(), self._task.manifest

@@ -60,10 +60,7 @@ def make_room(store: Store, overwrite: bool) -> None:
             )
     store.lock()
     try:
-        writer = store.writer()
-        root = [key for key in ("zarr.json", ".zgroup") if writer.has(key)]
-        writer.remove(root)  # without it the rest is no run
-        writer.remove([*writer.keys()])
+        store.remove_all()
     finally:
         store.unlock()
 

@@ -17,7 +17,6 @@ import zarr
 from compare import unequal
 from models import coal_disasters, eight_schools, normals, positive
 from places import KINDS, ONE_OF_EACH
-from settings import SMALL
 from test_resume_is_exact import CASES
 
 import checkpoint
@@ -366,8 +365,11 @@ def test_a_step_method_without_state_is_refused(tmp_path):
 def test_a_run_that_is_written_is_refused_to_others(tmp_path):
     with positive() as model, checkpoint.ZarrTrace(tmp_path / "fit.zarr") as trace:
         trace.init_trace(chains=1, draws=2, tune=0, step=pm.NUTS(), model=model)
+        other = checkpoint.stores.DirectoryStore(tmp_path / "fit.zarr")
         with pytest.raises(errors.RunLockedError, match=str(os.getpid())):
-            checkpoint.sample(tmp_path / "fit.zarr", draws=2, tune=0, chains=1, **SMALL)
+            other.lock()
+    other.lock()
+    other.unlock()
 
 
 def test_a_step_that_fails_frees_the_run(tmp_path):
@@ -397,6 +399,7 @@ def test_draws_out_of_place_are_refused():
         with pytest.raises(errors.ArgumentError, match="in_warmup=False"):
             chain.record(point, stats, in_warmup=False)
         chain.record(point, stats, in_warmup=True)
+        step.stop_tuning()
         point, stats = step.step(point)
         chain.record(point, stats, in_warmup=False)
         with pytest.raises(errors.ArgumentError, match="all its 2 draws"):
@@ -437,11 +440,15 @@ def test_all_of_pymcs_public_names_are_here():
 
 
 def test_warnings_of_convergence_are_kept(tmp_path):
-    arguments = {**ARGUMENTS, "compute_convergence_checks": True, "draws": 110, "tune": 0}
     trace, _ = drawn(
-        positive, tmp_path / "fit.zarr", step=lambda: pm.NUTS(step_scale=1e-3), cores=1,
-        **{k: arguments[k] for k in ("compute_convergence_checks", "draws", "tune")},
-    )  # fmt: skip
+        normals,
+        tmp_path / "fit.zarr",
+        step=lambda: pm.Metropolis(scaling=1e-3),
+        cores=1,
+        tune=0,
+        draws=110,
+        compute_convergence_checks=True,
+    )
     found = list(trace._sampling_state.global_warnings)
     assert found
     assert all(isinstance(item, pm.stats.convergence.SamplerWarning) for item in found)

@@ -83,6 +83,11 @@ class Store(zarr.abc.store.Store):
     def remove(self, keys: Iterable[str]) -> None:
         """Remove keys; missing ones are passed over. Need not be durable."""
 
+    def remove_all(self) -> None:
+        """Remove everything; the caller holds the lock. Need not be durable."""
+        self.remove([key for key in ("zarr.json", ".zgroup") if self.has(key)])  # no run from here
+        self.remove([*self.keys()])
+
     @abstractmethod
     def lock(self) -> None:
         """Become the one writer, until `unlock` or the death of the process.

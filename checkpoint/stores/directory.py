@@ -92,6 +92,13 @@ class DirectoryStore(Store):
             for key in keys:
                 durability.remove(self.root / key)
 
+    def remove_all(self) -> None:
+        super().remove_all()
+        with explained(self.name, self.root):
+            for folder, _, _ in os.walk(self.root, topdown=False):
+                with contextlib.suppress(OSError):  # the lock is in one
+                    os.rmdir(folder)
+
     def lock(self) -> None:
         folder = self.root / layout.LOG
         with explained(self.name, self.root):

@@ -175,6 +175,7 @@ class WriteBehind(Store):
                 pause = min(2 * pause, _LONGEST_PAUSE)
 
     def _later(self, do: Callable[..., None], argument: Any, nbytes: int) -> None:
+        self._check_open()
         with self._changed:
             self._changed.wait_for(
                 lambda: self._nbytes_waiting < _MAX_WAITING_NBYTES or self._error is not None
@@ -187,6 +188,13 @@ class WriteBehind(Store):
     def _raise(self) -> None:
         if self._error is not None:
             raise self._error
+
+    def _check_open(self) -> None:
+        if self._closing.is_set():
+            raise StoreWriteError(
+                f"{self.name} is not locked by this process any more; nothing was written. "
+                "Open the run again."
+            )
 
     def _run(self) -> None:
         while True:
