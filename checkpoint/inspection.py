@@ -1,6 +1,5 @@
 """`open`: a read-only view of a run, without the model, beside a live writer or after a crash."""
 
-import warnings
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
@@ -12,9 +11,9 @@ from checkpoint._pymc.datasets import make_dataset, make_tree
 from checkpoint._pymc.results import STAT_NAMES
 from checkpoint.adapters import StepAdapter
 from checkpoint.arrays import TEXT
-from checkpoint.errors import ArgumentError, DamageWarning, RunNotFoundError, UnsupportedStepError
+from checkpoint.errors import ArgumentError, RunNotFoundError, UnsupportedStepError
 from checkpoint.manifest import Manifest
-from checkpoint.recovery import ChainRecord, recover
+from checkpoint.recovery import ChainRecord, recover, warn_of_damage
 from checkpoint.rows import Column
 from checkpoint.run_setup import read_constants
 from checkpoint.stores import Store, as_store
@@ -57,14 +56,7 @@ def open(store: Any) -> "Run":
     if manifest is None:
         raise RunNotFoundError(f"{place.name} holds no run. Check the path.")
     run = Run(place, manifest)
-    for record in run._records:
-        if record.damage is not None and record.damage.n_lost:
-            warnings.warn(
-                f"{record.damage.describe(place.name, record.chain)}. "
-                "checkpoint.sample draws them again.",
-                DamageWarning,
-                stacklevel=2,
-            )
+    warn_of_damage(run._records, stacklevel=2)
     return run
 
 
@@ -263,7 +255,7 @@ class Run:
         return dataset.assign_coords(chain=np.array(chains, dtype=int)) if data else dataset
 
     def _data(self, group: str) -> Any:
-        names = self._array_names(group)
+        names = hierarchy.array_names(self._store, self._manifest, group)
         dims = {name: self._dims(f"{group}/{name}") for name in names}
         data = {
             name: hierarchy.read_array(self._store, self._manifest, f"{group}/{name}")
@@ -294,14 +286,6 @@ class Run:
     @cached_property
     def _kept_draws(self) -> tuple[list[int], int]:
         return _most_draws(np.maximum(self.draw_idx - self.tune, 0))
-
-    def _array_names(self, group: str) -> list[str]:
-        document = "zarr.json" if self._manifest.zarr_format == 3 else ".zarray"
-        return [
-            name
-            for name in self._store.names(group)
-            if self._store.has(f"{group}/{name}/{document}")
-        ]
 
     def _dims(self, path: str) -> list[str]:
         return hierarchy.read_dims(self._store, self._manifest, path)
