@@ -191,7 +191,8 @@ def read_contents(store: Store, manifest: Manifest) -> Contents:
         if group in (layout.POSTERIOR, layout.UNCONSTRAINED):
             paths.append(column.path)
             dims[name] = read_dims(store, manifest, column.path)[2:]
-            if read_attributes(store, manifest, column.path).get("kind") == "freeRV":
+            attributes = read_attributes(store, manifest, column.path)
+            if group == layout.POSTERIOR and attributes.get("kind") == "freeRV":
                 free.add(name)
     start = read_array(store, manifest, f"{layout.STATE}/sampling_start_time")
     return Contents(

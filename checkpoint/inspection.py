@@ -225,8 +225,8 @@ class Run:
             column.path.split("/", 1)[1]: self._values(column, warmup)
             for column in self._columns_of(group)
         }
-        of_phase = layout.group_of_phase(group, warmup)
-        return self._dataset(data, of_phase, warmup)
+        # The dimensions are those of the draws after warm-up, which there is room for always.
+        return self._dataset(data, group, warmup)
 
     def _stats(self, warmup: bool) -> Any:
         by_name: dict[str, list[np.ndarray[Any, Any]]] = {}

@@ -139,7 +139,7 @@ class ChainRecord:
         if draw_idx + 1 == min(first + capacity, self.n_sealed):
             value = self._chunk(path, warmup, chunk_idx)[0]
             is_partial = draw_idx + 1 < first + capacity
-            if is_partial and read_draw_idx(self.store, self.manifest, self.chain) > self.n_sealed:
+            if is_partial and _counted(self.store, self.manifest, self.chain) > self.n_counted:
                 raise RunLockedError(
                     f"{self.store.name} is being written: {path} after draw {draw_idx} of chain "
                     f"{self.chain} was replaced by that of a later draw. Do this again."
@@ -194,14 +194,17 @@ def warn_of_damage(records: Iterable[ChainRecord], stacklevel: int) -> None:
 
 def read_draw_idx(store: Store, manifest: Manifest, chain: int) -> int:
     """Return the number of sealed draws of a chain, warm-up included."""
-    spec = manifest.draw_idx_spec()
-    n_sealed = int(spec.read_chunk(store, chain)[0])
+    n_sealed = _counted(store, manifest, chain)
     if not 0 <= n_sealed <= manifest.total:
         raise DamagedStoreError(
-            f"{store.name}: {spec.chunk_key(chain)} counts {n_sealed} sealed draws; expected 0 to "
-            f"{manifest.total}. Restore that file from a copy."
+            f"{store.name}: {manifest.draw_idx_spec().chunk_key(chain)} counts {n_sealed} sealed "
+            f"draws; expected 0 to {manifest.total}. Restore that file from a copy."
         )
     return n_sealed
+
+
+def _counted(store: Store, manifest: Manifest, chain: int) -> int:
+    return int(manifest.draw_idx_spec().read_chunk(store, chain)[0])
 
 
 def _look(store: Store, manifest: Manifest, chain: int) -> ChainRecord:
