@@ -44,6 +44,13 @@ class Compressor:
     codec: Any
     """A numcodecs codec, or None for none."""
 
+    def __post_init__(self) -> None:
+        if getattr(self.codec, "codec_id", None) == "pickle":
+            raise ArgumentError(
+                "compressor: pickle is none. To decode it would run code from the store; nothing "
+                "was decoded. Choose another, such as numcodecs.Zstd()."
+            )
+
     @classmethod
     def of(cls, compressor: Any) -> "Compressor":
         """Return the compressor for what a user passed: a numcodecs or zarr codec, or None."""

@@ -5,6 +5,7 @@ import json
 import os
 from pathlib import Path
 
+import numcodecs
 import numpy as np
 import pymc as pm
 import pytest
@@ -55,6 +56,7 @@ def interrupted(store, after=30, **arguments):
         ({"random_seed": -1}, errors.ArgumentError, "random_seed = -1"),
         ({"random_seed": np.random.RandomState(1)}, errors.ArgumentError, "RandomState"),
         ({"compressor": "zstd"}, errors.ArgumentError, "numcodecs codec"),
+        ({"compressor": numcodecs.Pickle()}, errors.ArgumentError, "run code from the store"),
         ({"var_names": ["nothing"]}, errors.ArgumentError, "nothing not found"),
         ({"trace": "x"}, errors.UnknownArgumentError, "the store is the trace"),
         ({"nuts_sampler": "nutpie"}, errors.UnknownArgumentError, "nutpie"),

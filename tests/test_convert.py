@@ -1,6 +1,7 @@
 """`convert`: the whole run, in another place and in another layout, or nothing."""
 
 import contextlib
+import json
 import shutil
 import threading
 import warnings
@@ -702,3 +703,18 @@ def test_the_oracle_sees_one_different_bit(runs, tmp_path):
         "state of chain 0, draw 7",
         "_sampling_state/step_0/step_adapt/_hbar of chain 0",
     ]
+
+
+def test_a_source_that_names_pickle_as_its_compressor_is_not_decoded(runs, tmp_path):
+    shutil.copytree(runs("NUTS")[0], tmp_path / "fit.zarr")
+    document = json.loads((tmp_path / "fit.zarr/zarr.json").read_text())
+    forged = {"name": "numcodecs.pickle", "configuration": {}}
+    document["attributes"]["checkpoint"]["compressor"] = forged
+    (tmp_path / "fit.zarr/zarr.json").write_text(json.dumps(document))
+    for read in (
+        lambda: checkpoint.open(tmp_path / "fit.zarr").warmup_posterior,
+        lambda: checkpoint.convert(tmp_path / "fit.zarr", tmp_path / "other.zarr"),
+    ):
+        with pytest.raises(errors.ArgumentError, match="nothing was decoded"):
+            read()
+    assert not (tmp_path / "other.zarr").exists()
