@@ -17,6 +17,9 @@ from checkpoint.stores import Store
 
 __all__ = ["Block", "check_empty", "fill"]
 
+_AT_ONCE_NBYTES = 4 << 20
+"""Chunks that are written, and synced, in one go: short ones would cost a sync each."""
+
 Block = tuple[int, Mapping[str, Values]]
 """Rows of one chain that follow each other: how many, and by column."""
 
@@ -89,14 +92,30 @@ def _write_chain(store: Store, manifest: Manifest, chain: int, blocks: Iterable[
     Whole chunks are sealed, and so is the last one of a chain that is complete. What is left is
     one entry of the log, as a writer that goes on would have it.
     """
-    n_sealed = 0
+    n_sealed = n_waiting = 0
+    waiting: dict[str, bytes] = {}
     for n_rows, rows in blocks:
         _, _, first, capacity = manifest.chunk_of(n_sealed)
         stop = first + n_rows
-        if n_rows < capacity and stop < manifest.total:
-            entry = commit_log.encode(manifest.run_id, chain, first, n_rows, manifest.columns, rows)
-            store.write({layout.log_entry(chain, first): entry})
+        is_whole = n_rows == capacity or stop == manifest.total
+        if is_whole:
+            values = encode_chunks(manifest, chain, first, rows)
+            n_sealed = stop
+        else:
+            values = {layout.log_entry(chain, first): _entry(manifest, chain, first, n_rows, rows)}
+        waiting |= values
+        n_waiting += sum(map(len, values.values()))
+        if n_waiting >= _AT_ONCE_NBYTES:
+            store.write(waiting)
+            waiting, n_waiting = {}, 0
+        if not is_whole:
             break
-        store.write(encode_chunks(manifest, chain, first, rows))
-        n_sealed = stop
+    if waiting:
+        store.write(waiting)
     return n_sealed
+
+
+def _entry(
+    manifest: Manifest, chain: int, first: int, n_rows: int, rows: Mapping[str, Values]
+) -> bytes:
+    return commit_log.encode(manifest.run_id, chain, first, n_rows, manifest.columns, rows)
