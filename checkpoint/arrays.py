@@ -17,10 +17,21 @@ from numcodecs.checksum32 import CRC32C
 from checkpoint.errors import ArgumentError, DamagedStoreError
 from checkpoint.stores import Store
 
-__all__ = ["TEXT", "ArraySpec", "Compressor", "default_compressor", "group_document", "whole_array"]
+__all__ = [
+    "TEXT",
+    "ArraySpec",
+    "Compressor",
+    "as_dates",
+    "default_compressor",
+    "group_document",
+    "whole_array",
+]
 
 TEXT = "text"
 """The dtype name of columns of text; zarr's variable-length UTF-8 `string`."""
+
+_UNITS = "nanoseconds"
+_SINCE = f"{_UNITS} since 1970-01-01"
 
 _VLEN_UTF8 = numcodecs.VLenUTF8()
 _CRC32C = CRC32C(location="end")
@@ -32,6 +43,13 @@ class Compressor:
 
     codec: Any
     """A numcodecs codec, or None for none."""
+
+    def __post_init__(self) -> None:
+        if getattr(self.codec, "codec_id", None) == "pickle":
+            raise ArgumentError(
+                "compressor: pickle is none. To decode it would run code from the store; nothing "
+                "was decoded. Choose another, such as numcodecs.Zstd()."
+            )
 
     @classmethod
     def of(cls, compressor: Any) -> "Compressor":
@@ -313,10 +331,18 @@ def _datetimes_as_integers(
 ) -> tuple[np.ndarray[Any, Any], Mapping[str, Any]]:
     """Encode dates by the CF conventions, which xarray decodes."""
     kind = values.dtype.kind
-    units = "nanoseconds since 1970-01-01" if kind == "M" else "nanoseconds"
+    units = _SINCE if kind == "M" else _UNITS
     encoded = values.astype(f"{kind}8[ns]").astype("int64")
     extra = {"units": units, **({"calendar": "proleptic_gregorian"} if kind == "M" else {})}
     return encoded, {**(attributes or {}), **extra}
+
+
+def as_dates(values: np.ndarray[Any, Any], attributes: Mapping[str, Any]) -> np.ndarray[Any, Any]:
+    """Return integers as the dates that they were, if their attributes say so."""
+    units = str(attributes.get("units", ""))
+    if units not in (_SINCE, _UNITS):
+        return values
+    return values.astype("M8[ns]" if units == _SINCE else "m8[ns]")
 
 
 def _fill_document(fill: Any) -> Any:

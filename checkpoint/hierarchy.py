@@ -1,34 +1,49 @@
 """The Zarr hierarchy of a run: groups, arrays, coordinates, data, and the root above them.
 
 All metadata is written before the first draw. The root document comes first, saying that a run
-is begun, and last, with the manifest: only then there is a run. It holds the metadata of all
-nodes a second time (consolidated), which xarray asks for.
+is begun, and last, with the manifest: only then there is a run, however much of it was written
+before. It holds the metadata of all nodes a second time (consolidated), which xarray asks for.
 """
 
 import json
-import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from checkpoint import layout
-from checkpoint.arrays import TEXT, ArraySpec, Compressor, group_document, whole_array
+from checkpoint.arrays import (
+    TEXT,
+    ArraySpec,
+    Compressor,
+    as_dates,
+    group_document,
+    whole_array,
+)
+from checkpoint.contents import (
+    DOCUMENTS,
+    Contents,
+    is_metadata,
+    node_keys,
+    scalar_keys,
+    session_keys,
+)
 from checkpoint.errors import CheckpointError, DamagedStoreError, NotARunError
 from checkpoint.manifest import Manifest
 from checkpoint.stores import Store
 
 __all__ = [
     "Contents",
+    "array_names",
     "begin",
-    "coord_of",
     "create",
-    "dims_of",
     "extend",
     "is_zarr_group",
     "is_zarr_trace",
+    "lay_out",
+    "publish",
     "read_array",
+    "read_contents",
     "read_dims",
     "read_global_warnings",
     "read_manifest",
@@ -38,52 +53,31 @@ __all__ = [
 ]
 
 
-_DOCUMENTS = ("zarr.json", ".zarray", ".zgroup", ".zattrs")
-
 _OF_ZARR_TRACE = ("sampling_state", "draw_idx", "tuning_steps", "sampling_time", "chain")
 """Arrays below STATE that PyMC's ZarrTrace has; a run of ours lacks the first."""
 
 _BEGUN = {"format_version": layout.FORMAT_VERSION, "is_begun": True}
 
 
-@dataclass(frozen=True)
-class Contents:
-    """What goes into the hierarchy beside the rows.
-
-    Attributes
-    ----------
-    coords : mapping of str to sequence
-        Coordinates by dimension.
-    dims : mapping of str to list of str
-        Dimensions by variable.
-    data : mapping of str to mapping of str to ndarray
-        Constant and observed data, by group and name.
-    initial_points : mapping of str to ndarray
-        Start by value variable, ``(n_chains, *shape)``.
-    constants : mapping of str to ndarray
-        Arrays of the step methods that do not change, by path.
-    free : set of str
-        Names of the free variables; the others of the posterior are deterministic.
-    """
-
-    coords: Mapping[str, Any]
-    dims: Mapping[str, list[str]]
-    data: Mapping[str, Mapping[str, np.ndarray[Any, Any]]]
-    initial_points: Mapping[str, np.ndarray[Any, Any]]
-    constants: Mapping[str, np.ndarray[Any, Any]]
-    free: frozenset[str] = field(default_factory=frozenset)
-
-
 def begin(store: Store, zarr_format: int) -> None:
     """Write the root of a run that is about to be created, so that a kill leaves a beginning.
 
     It is a valid Zarr group. `read_manifest` takes it for an empty store, and `create` writes
-    over it.
+    over it. What a run that was begun before has left is removed: its rows must not be taken
+    for those of the next.
     """
     compressor = Compressor(None)
     _, keys = whole_array(layout.LOG, np.zeros(0, "u1"), ("byte",), zarr_format, compressor)
-    store.write(keys | group_document(layout.STATE, zarr_format))
-    store.write(group_document("", zarr_format, {layout.ATTRIBUTE: _BEGUN}))
+    keys |= group_document(layout.STATE, zarr_format)
+    root = group_document("", zarr_format, {layout.ATTRIBUTE: _BEGUN})
+    store.write(keys)
+    # The root is there before anything goes: without it, what is left would be nobody's. Of
+    # format 2 its attributes come first: without them it would be somebody else's.
+    for key in sorted(root):
+        store.write({key: root[key]})
+    found = {key for key in store.keys("") if _is_of_a_run(key)}
+    if leftovers := found - keys.keys() - root.keys():
+        store.remove(sorted(leftovers))
 
 
 def create(store: Store, manifest: Manifest, contents: Contents) -> None:
@@ -93,19 +87,54 @@ def create(store: Store, manifest: Manifest, contents: Contents) -> None:
     -----
     Durability: on return all of it is durable; before the last write there is no run.
     """
-    keys = _all_keys(manifest, contents)
-    keys |= _clocks(manifest)
+    publish(store, manifest, lay_out(store, manifest, contents))
+
+
+def lay_out(store: Store, manifest: Manifest, contents: Contents) -> dict[str, bytes]:
+    """Write the hierarchy of a new run, all but its root; return the metadata of its nodes.
+
+    Until `publish` there is no run. What is written before that comes with it.
+    """
+    keys = node_keys(manifest, contents)
+    keys |= session_keys(manifest, contents)
     # The last before the root: where they are, all else is.
     spec = manifest.draw_idx_spec()
     keys |= {spec.chunk_key(chain): spec.encode([0]) for chain in range(manifest.chains)}
-    _put_with_root_last(store, manifest, keys)
+    store.write(keys)
+    return _metadata(keys)
+
+
+def publish(store: Store, manifest: Manifest, nodes: Mapping[str, bytes]) -> None:
+    """Write the root over the nodes whose metadata is given: now there is a run.
+
+    Notes
+    -----
+    Durability: all that was written before must be durable, or be written before this.
+    """
+    attributes = {layout.ATTRIBUTE: manifest.to_json()}
+    root = group_document("", manifest.zarr_format, attributes)
+    # In order: zarr 3.1 finds the members of a group only where they follow each other.
+    metadata = {key: json.loads(nodes[key]) for key in sorted(nodes)}
+    if manifest.zarr_format == 3:
+        document = json.loads(root["zarr.json"])
+        document["consolidated_metadata"] = {
+            "kind": "inline",
+            "must_understand": False,
+            "metadata": {key.removesuffix("/zarr.json"): doc for key, doc in metadata.items()},
+        }
+        store.write({"zarr.json": json.dumps(document).encode()})
+        return
+    metadata |= {key: json.loads(value) for key, value in root.items()}
+    consolidated = {"metadata": metadata, "zarr_consolidated_format": 1}
+    store.write({".zmetadata": json.dumps(consolidated).encode(), ".zattrs": root[".zattrs"]})
+    store.write({".zgroup": root[".zgroup"]})
 
 
 def extend(store: Store, manifest: Manifest, contents: Contents) -> None:
     """Make room for more draws. Chunks stay as they are."""
-    keys = _all_keys(manifest, contents)
-    keys |= {key: value for key, value in _clocks(manifest).items() if _is_metadata(key)}
-    _put_with_root_last(store, manifest, keys)
+    keys = node_keys(manifest, contents) | _metadata(session_keys(manifest, contents))
+    store.write(keys)
+    publish(store, manifest, _metadata(keys))
 
 
 def read_manifest(store: Store) -> Manifest | None:
@@ -153,14 +182,96 @@ def is_zarr_trace(store: Store) -> bool:
     return not store.missing([".zgroup", f"{layout.POSTERIOR}/.zgroup", *keys])
 
 
+def is_zarr_group(store: Store) -> bool:
+    """Return whether there is a Zarr group at the root, of whatever program."""
+    return store.has("zarr.json") or store.has(".zgroup")
+
+
+def read_contents(store: Store, manifest: Manifest) -> Contents:
+    """Return what the hierarchy of a run holds beside its rows.
+
+    Raises
+    ------
+    DamagedStoreError
+        If anything of it is missing or damaged.
+    """
+    dims: dict[str, list[str]] = {}
+    data: dict[str, dict[str, np.ndarray[Any, Any]]] = {}
+    for group in (layout.CONSTANT_DATA, layout.OBSERVED_DATA):
+        names = array_names(store, manifest, group)
+        of_group = {name: read_dims(store, manifest, f"{group}/{name}") for name in names}
+        data[group] = {
+            name: read_array(store, manifest, f"{group}/{name}")
+            for name in names
+            if of_group[name] != [name]  # a coordinate
+        }
+        dims |= {name: of_group[name] for name in data[group]}
+    paths = [f"{group}/{name}" for group, names in data.items() for name in names]
+    free = set()
+    for column in manifest.columns:
+        group, _, name = column.path.partition("/")
+        if group in (layout.POSTERIOR, layout.UNCONSTRAINED):
+            paths.append(column.path)
+            dims[name] = read_dims(store, manifest, column.path)[2:]
+            attributes = read_attributes(store, manifest, column.path)
+            if group == layout.POSTERIOR and attributes.get("kind") == "freeRV":
+                free.add(name)
+    start = read_array(store, manifest, f"{layout.STATE}/sampling_start_time")
+    return Contents(
+        coords=_read_coords(store, manifest, paths, dims),
+        dims=dims,
+        data=data,
+        initial_points={
+            name: read_array(store, manifest, f"{layout.INITIAL_POINT}/{name}")
+            for name in manifest.point_paths
+        },
+        constants={path: read_array(store, manifest, path) for path in manifest.constant_paths()},
+        free=frozenset(free),
+        sampling_time=read_sampling_time(store, manifest),
+        sampling_start_time=float(start[()]),
+        global_warnings=read_global_warnings(store, manifest),
+    )
+
+
+def _read_coords(
+    store: Store, manifest: Manifest, paths: Sequence[str], dims: Mapping[str, list[str]]
+) -> dict[str, np.ndarray[Any, Any]]:
+    """Return the coordinates of the model; those that only count were not the model's."""
+    coords: dict[str, np.ndarray[Any, Any]] = {}
+    seen = set()
+    for path in paths:
+        group, _, name = path.partition("/")
+        for dim in dims[name]:
+            at = f"{group}/{dim}"
+            if at in seen or dim in coords:
+                continue
+            seen.add(at)
+            values = read_array(store, manifest, at)
+            counting = np.arange(len(values))
+            if values.dtype != counting.dtype or not np.array_equal(values, counting):
+                coords[dim] = values
+    return coords
+
+
 def write_sampling_time(store: Store, manifest: Manifest, seconds: float) -> None:
     """Keep the time spent sampling, over all sessions."""
-    keys = _scalar(manifest, "sampling_time", seconds)
-    store.write({key: value for key, value in keys.items() if not _is_metadata(key)})
+    keys = scalar_keys(manifest, "sampling_time", seconds)
+    store.write({key: value for key, value in keys.items() if not is_metadata(key)})
+
+
+def write_global_warnings(store: Store, manifest: Manifest, text: str) -> None:
+    """Keep what the convergence checks found, a list as plain text."""
+    keys = scalar_keys(manifest, "global_warnings", text)
+    store.write({key: value for key, value in keys.items() if not is_metadata(key)})
+
+
+def read_global_warnings(store: Store, manifest: Manifest) -> str:
+    """Return what the convergence checks found, a list as plain text."""
+    return str(read_array(store, manifest, f"{layout.STATE}/global_warnings"))
 
 
 def read_array(store: Store, manifest: Manifest, path: str) -> np.ndarray[Any, Any]:
-    """Return an array that was written whole: constants, coordinates, data."""
+    """Return an array that was written whole: constants, coordinates, data; dates as dates."""
     document = _array_document(store, manifest, path)
     if manifest.zarr_format == 3:
         dtype, chunk = document["data_type"], document["chunk_grid"]["configuration"]["chunk_shape"]
@@ -179,16 +290,40 @@ def read_array(store: Store, manifest: Manifest, path: str) -> np.ndarray[Any, A
     )
     if 0 in spec.shape:
         return np.empty(spec.shape, dtype=object if is_text else dtype)
-    values = spec.read_chunk(store, *(0 for _ in chunk))
-    return values[tuple(slice(0, n) for n in spec.shape)]
+    values = spec.read_chunk(store, *(0 for _ in chunk))[tuple(slice(0, n) for n in spec.shape)]
+    is_integer = spec.dtype == "<i8"  # as dates are
+    return as_dates(values, read_attributes(store, manifest, path)) if is_integer else values
+
+
+def array_names(store: Store, manifest: Manifest, group: str) -> list[str]:
+    """Return the names of all arrays below a group; a name may hold a slash."""
+    document = "/zarr.json" if manifest.zarr_format == 3 else "/.zarray"
+    folders = [
+        key.removesuffix(document) for key in store.keys(f"{group}/") if key.endswith(document)
+    ]
+    return sorted(
+        folder.removeprefix(f"{group}/")
+        for folder in folders
+        if folder != group
+        and (
+            manifest.zarr_format == 2
+            or _array_document(store, manifest, folder)["node_type"] == "array"
+        )
+    )
 
 
 def read_dims(store: Store, manifest: Manifest, path: str) -> list[str]:
     """Return the dimension names of an array."""
     if manifest.zarr_format == 3:
         return list(_array_document(store, manifest, path)["dimension_names"])
-    attributes = json.loads(store.read(f"{path}/.zattrs") or b"{}")
-    return list(attributes.get("_ARRAY_DIMENSIONS", []))
+    return list(read_attributes(store, manifest, path).get("_ARRAY_DIMENSIONS", []))
+
+
+def read_attributes(store: Store, manifest: Manifest, path: str) -> dict[str, Any]:
+    """Return the attributes of an array."""
+    if manifest.zarr_format == 3:
+        return dict(_array_document(store, manifest, path).get("attributes", {}))
+    return dict(json.loads(store.read(f"{path}/.zattrs") or b"{}"))
 
 
 def _array_document(store: Store, manifest: Manifest, path: str) -> dict[str, Any]:
@@ -208,22 +343,6 @@ def read_sampling_time(store: Store, manifest: Manifest) -> float:
     return float(read_array(store, manifest, f"{layout.STATE}/sampling_time")[()])
 
 
-def write_global_warnings(store: Store, manifest: Manifest, text: str) -> None:
-    """Keep what the convergence checks found, a list as plain text."""
-    keys = _scalar(manifest, "global_warnings", text)
-    store.write({key: value for key, value in keys.items() if not _is_metadata(key)})
-
-
-def read_global_warnings(store: Store, manifest: Manifest) -> str:
-    """Return what the convergence checks found, a list as plain text."""
-    return str(read_array(store, manifest, f"{layout.STATE}/global_warnings"))
-
-
-def is_zarr_group(store: Store) -> bool:
-    """Return whether there is a Zarr group at the root, of whatever program."""
-    return store.has("zarr.json") or store.has(".zgroup")
-
-
 def _is_complete(store: Store, manifest: Manifest) -> bool:
     """Return whether a run has all that it begins with, or anything that was recorded.
 
@@ -236,7 +355,7 @@ def _is_complete(store: Store, manifest: Manifest) -> bool:
     phases = [True, False] if manifest.tune else [False]
     folders = [manifest.spec(first, warmup).path for warmup in phases]
     folders += [layout.log_folder(chain) for chain in range(manifest.chains)]
-    return any(name not in _DOCUMENTS for folder in folders for name in store.names(folder))
+    return any(name not in DOCUMENTS for folder in folders for name in store.names(folder))
 
 
 def _root_attributes(store: Store) -> dict[str, Any] | None:
@@ -255,154 +374,13 @@ def _root_attributes(store: Store) -> dict[str, Any] | None:
     return None
 
 
-def _all_keys(manifest: Manifest, contents: Contents) -> dict[str, bytes]:
-    keys: dict[str, bytes] = {}
-    for warmup in (False, True):
-        if warmup and manifest.tune == 0:
-            continue
-        keys |= _column_arrays(manifest, contents, warmup)
-    for group, data in contents.data.items():
-        if data:
-            keys |= _data_group(manifest, contents, group, data)
-    keys |= _state_group(manifest, contents)
-    # Every folder on the way to an array is a group.
-    folders = {
-        "/".join(parts[:i])
-        for key in keys
-        if _is_metadata(key)
-        for parts in [key.split("/")[:-1]]
-        for i in range(1, len(parts))
-    }
-    for folder in sorted(folders):
-        keys |= group_document(folder, manifest.zarr_format)
-    return keys
+def _metadata(keys: Mapping[str, bytes]) -> dict[str, bytes]:
+    return {key: value for key, value in keys.items() if is_metadata(key)}
 
 
-def _column_arrays(manifest: Manifest, contents: Contents, warmup: bool) -> dict[str, bytes]:
-    keys: dict[str, bytes] = {}
-    coords: dict[str, dict[str, Any]] = {}
-    for column in manifest.columns:
-        group, _, name = column.path.partition("/")
-        dims: tuple[str, ...] = ()
-        attributes: dict[str, str] = {}
-        if group in (layout.POSTERIOR, layout.UNCONSTRAINED):
-            dims = dims_of(name, column.shape, contents.dims)
-            free = group == layout.UNCONSTRAINED or name in contents.free
-            attributes = {"kind": "freeRV" if free else "deterministic"}
-        spec = manifest.spec(column, warmup, dims, attributes)
-        keys |= spec.documents()
-        if group != layout.STATE:
-            of_group = coords.setdefault(layout.group_of_phase(group, warmup), {})
-            for dim, size in zip(spec.dimension_names[2:], column.shape, strict=True):
-                of_group.setdefault(dim, coord_of(dim, size, contents.coords))
-    n_draws, size = (
-        (manifest.tune, manifest.warmup_chunk) if warmup else (manifest.draws, manifest.chunk)
-    )
-    for group, of_group in coords.items():
-        # Chunked as the draws are: extending a run leaves the chunks that a reader may need.
-        _, draws = whole_array(
-            f"{group}/draw",
-            np.arange(n_draws),
-            ("draw",),
-            manifest.zarr_format,
-            manifest.codec,
-            chunk_shape=(size,),
-        )
-        keys |= draws
-        of_group["chain"] = np.arange(manifest.chains)
-        for dim, values in of_group.items():
-            keys |= _array(manifest, f"{group}/{dim}", values, (dim,))
-    return keys
-
-
-def _data_group(
-    manifest: Manifest, contents: Contents, group: str, data: Mapping[str, Any]
-) -> dict[str, bytes]:
-    keys: dict[str, bytes] = {}
-    coords: dict[str, Any] = {}
-    for name, values in data.items():
-        dims = dims_of(name, values.shape, contents.dims)
-        keys |= _array(manifest, f"{group}/{name}", values, dims)
-        for dim, size in zip(dims, values.shape, strict=True):
-            coords.setdefault(dim, coord_of(dim, size, contents.coords))
-    for dim, values in coords.items():
-        keys |= _array(manifest, f"{group}/{dim}", values, (dim,))
-    return keys
-
-
-def _state_group(manifest: Manifest, contents: Contents) -> dict[str, bytes]:
-    keys = manifest.draw_idx_spec().documents()
-    keys |= _array(manifest, f"{layout.STATE}/chain", np.arange(manifest.chains), ("chain",))
-    keys |= _scalar(manifest, "tuning_steps", manifest.tune)
-    for name, values in contents.initial_points.items():
-        dims = ("chain", *(f"{name}_dim_{i}" for i in range(values.ndim - 1)))
-        keys |= _array(manifest, f"{layout.INITIAL_POINT}/{name}", values, dims)
-    for path, values in contents.constants.items():
-        name = path.rsplit("/", 1)[-1]
-        keys |= _array(manifest, path, values, [f"{name}_dim_{i}" for i in range(values.ndim)])
-    # The commit log hides below an array node, where zarr lists no members.
-    _, documents = whole_array(
-        layout.LOG, np.zeros(0, "u1"), ("byte",), manifest.zarr_format, manifest.codec
-    )
-    return keys | documents
-
-
-def _clocks(manifest: Manifest) -> dict[str, bytes]:
-    keys = _scalar(manifest, "sampling_time", 0.0) | _scalar(manifest, "global_warnings", "[]")
-    return keys | _scalar(manifest, "sampling_start_time", time.time())
-
-
-def _scalar(manifest: Manifest, name: str, value: float | int | str) -> dict[str, bytes]:
-    return _array(manifest, f"{layout.STATE}/{name}", np.asarray(value), ())
-
-
-def _array(manifest: Manifest, path: str, values: Any, dims: Any) -> dict[str, bytes]:
-    _, keys = whole_array(path, values, dims, manifest.zarr_format, manifest.codec)
-    return keys
-
-
-def dims_of(name: str, shape: tuple[int, ...], known: Mapping[str, list[str]]) -> tuple[str, ...]:
-    """Return the dimensions of a variable, with names made up where it has none."""
-    named = known.get(name, [])
-    if len(named) != len(shape):
-        named = []
-    return tuple(
-        (named[i] if named and named[i] is not None else f"{name}_dim_{i}")
-        for i in range(len(shape))
-    )
-
-
-def coord_of(dim: str, size: int, known: Mapping[str, Any]) -> Any:
-    """Return the coordinates along a dimension, counted where it has none."""
-    values = known.get(dim)
-    if values is None or len(values) != size:
-        return np.arange(size)
-    array = np.asarray(values)
-    if array.ndim != 1:  # tuples: the levels of a multi-index
-        array = np.array([str(value) for value in values])
-    return array
-
-
-def _is_metadata(key: str) -> bool:
-    return key.rsplit("/", 1)[-1] in _DOCUMENTS
-
-
-def _put_with_root_last(store: Store, manifest: Manifest, keys: dict[str, bytes]) -> None:
-    store.write(keys)
-    attributes = {layout.ATTRIBUTE: manifest.to_json()}
-    root = group_document("", manifest.zarr_format, attributes)
-    # In order: zarr 3.1 finds the members of a group only where they follow each other.
-    metadata = {key: json.loads(keys[key]) for key in sorted(keys) if _is_metadata(key)}
-    if manifest.zarr_format == 3:
-        document = json.loads(root["zarr.json"])
-        document["consolidated_metadata"] = {
-            "kind": "inline",
-            "must_understand": False,
-            "metadata": {key.removesuffix("/zarr.json"): doc for key, doc in metadata.items()},
-        }
-        store.write({"zarr.json": json.dumps(document).encode()})
-        return
-    metadata |= {key: json.loads(value) for key, value in root.items()}
-    consolidated = {"metadata": metadata, "zarr_consolidated_format": 1}
-    store.write({".zmetadata": json.dumps(consolidated).encode(), ".zattrs": root[".zattrs"]})
-    store.write({".zgroup": root[".zgroup"]})
+def _is_of_a_run(key: str) -> bool:
+    """Return whether the creation of a run may have written a key; claims come before it."""
+    top, slash, _ = key.partition("/")
+    if not slash:
+        return key in (*DOCUMENTS, ".zmetadata")
+    return top in layout.GROUPS and not key.startswith(layout.CLAIM)

@@ -1,6 +1,5 @@
 """`open`: a read-only view of a run, without the model, beside a live writer or after a crash."""
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,6 @@ from checkpoint.adapters import StepAdapter
 from checkpoint.arrays import TEXT
 from checkpoint.errors import (
     ArgumentError,
-    DamageWarning,
     NotARunError,
     RunNotFoundError,
     UnsupportedStepError,
@@ -19,7 +17,7 @@ from checkpoint.errors import (
 from checkpoint.manifest import Manifest
 from checkpoint.pymc_run import PyMCRun
 from checkpoint.pymc_store import PyMCStore
-from checkpoint.recovery import ChainRecord, recover
+from checkpoint.recovery import ChainRecord, recover, warn_of_damage
 from checkpoint.run_setup import read_constants
 from checkpoint.stores import Store, as_store
 from checkpoint.views import View
@@ -68,14 +66,7 @@ def open(store: Any) -> "Run | PyMCRun":
     if manifest is None:
         raise RunNotFoundError(f"{place.name} holds no run. Check the path.")
     run = Run(place, manifest)
-    for record in run._records:
-        if record.damage is not None and record.damage.n_lost:
-            warnings.warn(
-                f"{record.damage.describe(place.name, record.chain)}. "
-                "checkpoint.sample draws them again.",
-                DamageWarning,
-                stacklevel=2,
-            )
+    warn_of_damage(run._records, stacklevel=2)
     return run
 
 
@@ -187,12 +178,7 @@ class Run(View):
         return column.empty(0)
 
     def _array_names(self, group: str) -> list[str]:
-        document = "zarr.json" if self._manifest.zarr_format == 3 else ".zarray"
-        return [
-            name
-            for name in self._store.names(group)
-            if self._store.has(f"{group}/{name}/{document}")
-        ]
+        return hierarchy.array_names(self._store, self._manifest, group)
 
     def _dims(self, path: str) -> list[str]:
         return hierarchy.read_dims(self._store, self._manifest, path)

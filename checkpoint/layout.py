@@ -6,6 +6,7 @@ __all__ = [
     "CONSTANT_DATA",
     "DRAW_IDX",
     "FORMAT_VERSION",
+    "GROUPS",
     "INITIAL_POINT",
     "LOG",
     "OBSERVED_DATA",
@@ -35,6 +36,16 @@ CONSTANT_DATA = "constant_data"
 OBSERVED_DATA = "observed_data"
 STATE = "_sampling_state"
 WARMUP = "warmup_"
+
+GROUPS = frozenset(
+    [STATE, CONSTANT_DATA, OBSERVED_DATA]
+    + [
+        f"{phase}{group}"
+        for phase in ("", WARMUP)
+        for group in (POSTERIOR, SAMPLE_STATS, UNCONSTRAINED)
+    ]
+)
+"""The groups below the root."""
 
 DRAW_IDX = f"{STATE}/draw_idx"
 INITIAL_POINT = f"{STATE}/initial_point"

@@ -3,7 +3,7 @@
 import os
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from functools import cached_property
 from importlib import import_module
@@ -138,6 +138,24 @@ class Manifest:
         return [
             self.spec(column, warmup).chunk_key(*self.chunk_index(column, chain, chunk_idx))
             for column in self.columns
+        ]
+
+    def chunk_ranges(self, n_rows: int) -> Iterator[tuple[int, int]]:
+        """Return the rows of a chain chunk by chunk, as (first, stop); the last may be partial."""
+        start = 0
+        while start < n_rows:
+            _, _, first, capacity = self.chunk_of(start)
+            stop = min(first + capacity, n_rows)
+            yield start, stop
+            start = stop
+
+    def constant_paths(self) -> list[str]:
+        """Return the arrays of step methods that do not change."""
+        return [
+            f"{layout.STATE}/{layout.step_group(int(schema['step_idx']))}/{path.replace('.', '/')}"
+            for schema in self.schemas
+            for path, text in schema["constants"].items()
+            if text is None
         ]
 
     def draw_idx_spec(self) -> ArraySpec:

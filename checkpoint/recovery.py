@@ -1,18 +1,19 @@
 """What a chain has recorded: its sealed chunks, then its log up to the first gap or damage."""
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from checkpoint import layout
 from checkpoint.commit_log import Entry, EntryError, decode
-from checkpoint.errors import DamagedStoreError
+from checkpoint.errors import DamagedStoreError, DamageWarning, RunLockedError
 from checkpoint.manifest import Manifest
 from checkpoint.rows import Column, Values
 from checkpoint.stores import Store
 
-__all__ = ["ChainRecord", "Damage", "recover"]
+__all__ = ["ChainRecord", "Damage", "recover", "warn_of_damage"]
 
 # A live writer may seal between our look at draw_idx and at the log; then we look again.
 _MAX_LOOKS = 20
@@ -83,8 +84,10 @@ class ChainRecord:
         self.stale_keys = stale_keys
         self.n_rows = entries[-1].stop_draw_idx if entries else n_sealed
         self._columns = {column.path: column for column in manifest.columns}
-        # Reading one row touches one chunk of each column; reading the next, the same ones.
-        self._chunk: Callable[[str, bool, int], Values] = lru_cache(maxsize=1024)(self._read_chunk)
+        # Reading one row touches one chunk of each column; reading the next, the same ones, or
+        # those behind them.
+        n_kept = 2 * len(manifest.columns)
+        self._chunk: Callable[[str, bool, int], Values] = lru_cache(n_kept)(self._read_chunk)
 
     def value(self, path: str, draw_idx: int) -> Any:
         """Return a column's value at one row."""
@@ -134,7 +137,14 @@ class ChainRecord:
                 return entry.data[path][0]
         warmup, chunk_idx, first, capacity = self.manifest.chunk_of(draw_idx)
         if draw_idx + 1 == min(first + capacity, self.n_sealed):
-            return self._chunk(path, warmup, chunk_idx)[0]
+            value = self._chunk(path, warmup, chunk_idx)[0]
+            is_partial = draw_idx + 1 < first + capacity
+            if is_partial and _counted(self.store, self.manifest, self.chain) > self.n_counted:
+                raise RunLockedError(
+                    f"{self.store.name} is being written: {path} after draw {draw_idx} of chain "
+                    f"{self.chain} was replaced by that of a later draw. Do this again."
+                )
+            return value
         raise DamagedStoreError(
             f"{self.store.name}: {path} of chain {self.chain} is kept at commits only; "
             f"draw {draw_idx} is none."
@@ -170,16 +180,31 @@ def recover(store: Store, manifest: Manifest, chain: int) -> ChainRecord:
     return record
 
 
+def warn_of_damage(records: Iterable[ChainRecord], stacklevel: int) -> None:
+    """Warn of recorded draws that were lost; `stacklevel` as seen by the caller."""
+    for record in records:
+        if record.damage is not None and record.damage.n_lost:
+            warnings.warn(
+                f"{record.damage.describe(record.store.name, record.chain)}. "
+                "checkpoint.sample draws them again.",
+                DamageWarning,
+                stacklevel=stacklevel + 1,
+            )
+
+
 def read_draw_idx(store: Store, manifest: Manifest, chain: int) -> int:
     """Return the number of sealed draws of a chain, warm-up included."""
-    spec = manifest.draw_idx_spec()
-    n_sealed = int(spec.read_chunk(store, chain)[0])
+    n_sealed = _counted(store, manifest, chain)
     if not 0 <= n_sealed <= manifest.total:
         raise DamagedStoreError(
-            f"{store.name}: {spec.chunk_key(chain)} counts {n_sealed} sealed draws; expected 0 to "
-            f"{manifest.total}. Restore that file from a copy."
+            f"{store.name}: {manifest.draw_idx_spec().chunk_key(chain)} counts {n_sealed} sealed "
+            f"draws; expected 0 to {manifest.total}. Restore that file from a copy."
         )
     return n_sealed
+
+
+def _counted(store: Store, manifest: Manifest, chain: int) -> int:
+    return int(manifest.draw_idx_spec().read_chunk(store, chain)[0])
 
 
 def _look(store: Store, manifest: Manifest, chain: int) -> ChainRecord:

@@ -136,18 +136,10 @@ def extend_run(
 
 def read_constants(store: Store, manifest: Manifest) -> tuple[AdapterSchema, ...]:
     """Return the schemas of a run's step methods, with their constants."""
-    schemas = []
-    for document in manifest.schemas:
-        prefix = AdapterSchema(int(document["step_idx"]), "", ()).prefix
-        arrays = {
-            prefix + path.replace(".", "/"): hierarchy.read_array(
-                store, manifest, prefix + path.replace(".", "/")
-            )
-            for path, text in document["constants"].items()
-            if text is None
-        }
-        schemas.append(AdapterSchema.from_json(document, arrays))
-    return tuple(schemas)
+    arrays = {
+        path: hierarchy.read_array(store, manifest, path) for path in manifest.constant_paths()
+    }
+    return tuple(AdapterSchema.from_json(document, arrays) for document in manifest.schemas)
 
 
 def read_start(

@@ -5,11 +5,13 @@ then may log entries go. A crash in between leaves the log in charge, and sealin
 the same chunks. `tests/test_every_crash_point.py` stops before and after each step.
 """
 
+from collections.abc import Mapping
+
 from checkpoint.manifest import Manifest
-from checkpoint.rows import RowBuffer
+from checkpoint.rows import RowBuffer, Values
 from checkpoint.stores import Store
 
-__all__ = ["seal"]
+__all__ = ["encode_chunks", "seal"]
 
 
 def seal(store: Store, manifest: Manifest, chain: int, buffer: RowBuffer) -> None:
@@ -27,13 +29,20 @@ def seal(store: Store, manifest: Manifest, chain: int, buffer: RowBuffer) -> Non
     -----
     Durability: on return the chunks and the count of sealed draws are durable.
     """
-    warmup, chunk_idx, _, _ = manifest.chunk_of(buffer.first_draw_idx)
     rows = buffer.slices(0, buffer.n_rows)
+    store.write(encode_chunks(manifest, chain, buffer.first_draw_idx, rows))
+    spec = manifest.draw_idx_spec()
+    store.write({spec.chunk_key(chain): spec.encode([buffer.stop_draw_idx])})
+
+
+def encode_chunks(
+    manifest: Manifest, chain: int, first_draw_idx: int, rows: Mapping[str, Values]
+) -> dict[str, bytes]:
+    """Return rows, which begin where a chunk does, as one chunk of each array by key."""
+    warmup, chunk_idx, _, _ = manifest.chunk_of(first_draw_idx)
     chunks = {}
     for column in manifest.columns:
         spec = manifest.spec(column, warmup)
         index = manifest.chunk_index(column, chain, chunk_idx)
         chunks[spec.chunk_key(*index)] = spec.encode(rows[column.path][None])
-    store.write(chunks)
-    spec = manifest.draw_idx_spec()
-    store.write({spec.chunk_key(chain): spec.encode([buffer.stop_draw_idx])})
+    return chunks

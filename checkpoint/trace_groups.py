@@ -9,6 +9,7 @@ import numpy as np
 from checkpoint import hierarchy, layout, plain
 from checkpoint._pymc.steps import plain_classes
 from checkpoint.arrays import TEXT, ArraySpec, Compressor, group_document, whole_array
+from checkpoint.contents import coord_of, dims_of
 from checkpoint.manifest import Manifest
 from checkpoint.recovery import recover
 from checkpoint.stores import Store
@@ -51,10 +52,10 @@ class GroupWriter:
         keys = group_document(group, self._zarr_format)
         coords: dict[str, Any] = {}
         for name, values in data.items():
-            dims = hierarchy.dims_of(name, np.shape(values), self._dims)
+            dims = dims_of(name, np.shape(values), self._dims)
             keys |= self._array(f"{group}/{name}", values, dims)
             for dim, size in zip(dims, np.shape(values), strict=True):
-                coords.setdefault(dim, hierarchy.coord_of(dim, size, self._coords))
+                coords.setdefault(dim, coord_of(dim, size, self._coords))
         self._store.write(keys | self._coord_arrays(group, coords))
 
     def write_empty(
@@ -70,7 +71,7 @@ class GroupWriter:
         coords: dict[str, Any] = {"chain": np.arange(chains), "draw": np.arange(draws)}
         for name, (dtype, variable_shape) in variables.items():
             shape = tuple(variable_shape or ())
-            dims = hierarchy.dims_of(name, shape, self._dims)
+            dims = dims_of(name, shape, self._dims)
             kind = np.dtype(dtype)
             spec = ArraySpec(
                 path=f"{group}/{name}",
@@ -84,7 +85,7 @@ class GroupWriter:
             )
             keys |= spec.documents()
             for dim, size in zip(dims, shape, strict=True):
-                coords.setdefault(dim, hierarchy.coord_of(dim, size, self._coords))
+                coords.setdefault(dim, coord_of(dim, size, self._coords))
         self._store.write(keys | self._coord_arrays(group, coords))
 
     def write_sampling_state(self, tune: int, chains: int) -> None:

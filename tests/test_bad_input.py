@@ -57,6 +57,7 @@ def interrupted(store, after=30, **arguments):
         ({"random_seed": -1}, errors.ArgumentError, "random_seed = -1"),
         ({"random_seed": np.random.RandomState(1)}, errors.ArgumentError, "RandomState"),
         ({"compressor": "zstd"}, errors.ArgumentError, "numcodecs codec"),
+        ({"compressor": numcodecs.Pickle()}, errors.ArgumentError, "run code from the store"),
         ({"var_names": ["nothing"]}, errors.ArgumentError, "nothing not found"),
         ({"trace": "x"}, errors.UnknownArgumentError, "the store is the trace"),
         ({"nuts_sampler": "nutpie"}, errors.UnknownArgumentError, "nutpie"),

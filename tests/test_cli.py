@@ -110,3 +110,53 @@ def test_bad_input_ends_with_a_line_and_a_code(verb, archive, tmp_path):
     store.unlock()
     assert done.exit_code == 4
     assert f"process {os.getpid()} on" in done.output
+
+
+def test_converting_says_what_was_found_and_written(archive, tmp_path):
+    done = run(
+        "convert", archive, tmp_path / "fit.zarr", "--zarr-format", 2, "--compressor", "none",
+        "--draws-per-chunk", 4,
+    )  # fmt: skip
+    assert done.exit_code == 0
+    assert done.output.startswith(f"{archive}: 2 chains, draws 12, 12, finished (6 warm-up).\n")
+    assert "Zarr format 2, no compressor, 4 draws in a chunk, " in done.output
+    assert done.output.endswith("KiB.\n")
+    assert checkpoint.open(tmp_path / "fit.zarr").draw_idx.tolist() == [12, 12]
+    done = run("convert", tmp_path / "fit.zarr", f"memory://{tmp_path}", "--compressor", "blosc")
+    assert done.exit_code == 0
+    assert done.output.endswith("Zarr format 2, blosc, 4 draws in a chunk.\n")
+
+
+def test_converting_warns_of_damage_in_a_line(archive, tmp_path):
+    data = bytearray(archive.read_bytes())
+    data[data.find(b"warmup_posterior/x/c.1.0.0") + 40] ^= 1
+    archive.write_bytes(data)
+    done = run("convert", archive, tmp_path / "fit.zarr")
+    assert done.exit_code == 0
+    assert "Warning: Draws 0 to 11 of chain 1 are left out" in done.output
+    assert "2 chains, draws 12, 0, of 12 (6 warm-up)" in done.output
+
+
+def test_converting_ends_with_a_code_for_each_kind_of_error(archive, tmp_path):
+    before = archive.read_bytes()
+    (tmp_path / "photo.zip").write_bytes(b"\x89PNG" + bytes(100))
+    other = tmp_path / "other.zarr"
+    store = ZipStore(tmp_path / "locked.zip")
+    store.lock()
+    for arguments, code, text in (
+        ((tmp_path / "nothing.zip", other), 3, "holds no run"),
+        ((tmp_path / "photo.zip", other), 3, "is no zip file"),
+        ((archive, tmp_path / "photo.zip"), 3, "is no zip file"),
+        ((archive, archive), 2, "the source itself"),
+        ((archive, other, "--compressor", "pickle"), 2, "expected one of zstd"),
+        ((archive, other, "--zarr-format", "4"), 2, "zarr_format=4"),
+        ((archive, other, "--draws-per-chunk", "0"), 2, "draws_per_chunk=0"),
+        ((archive, tmp_path / "locked.zip"), 4, f"process {os.getpid()} on"),
+    ):
+        done = run("convert", *arguments)
+        assert (done.exit_code, text in done.output) == (code, True), done.output
+    store.unlock()
+    assert archive.read_bytes() == before
+    assert not other.exists()
+    assert run("convert", archive, other).exit_code == 0
+    assert run("convert", archive, other).exit_code == checkpoint.errors.RunExistsError.exit_code

@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from checkpoint.cli.compact import compact
+from checkpoint.cli.convert import convert
 from checkpoint.cli.repair import repair
 from checkpoint.errors import CheckpointError
 
@@ -27,4 +28,5 @@ def main() -> None:
 
 
 main.add_command(compact)
+main.add_command(convert)
 main.add_command(repair)

@@ -51,6 +51,10 @@ class DirectoryStore(Store):
     def name(self) -> str:
         return str(self.root)
 
+    @property
+    def place(self) -> Path:
+        return Path(os.path.realpath(self.root))
+
     def read(self, key: str) -> bytes | None:
         try:
             return (self.root / key).read_bytes()

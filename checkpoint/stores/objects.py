@@ -72,6 +72,10 @@ class ObjectStore(ClaimedStore):
     def name(self) -> str:
         return self._name
 
+    @property
+    def place(self) -> Any:
+        return self.store
+
     def read(self, key: str) -> bytes | None:
         with self._explained():
             try:

@@ -52,6 +52,13 @@ class WrappedStore(ClaimedStore):
     def name(self) -> str:
         return str(self.store)
 
+    @property
+    def place(self) -> Any:
+        fs, memory = getattr(self.store, "fs", None), getattr(self.store, "_store_dict", None)
+        if fs is not None:
+            return fs, str(getattr(self.store, "path", "")).strip("/")
+        return id(self.store if memory is None else memory)
+
     def read(self, key: str) -> bytes | None:
         buffer = self._do(self.store.get(key, default_buffer_prototype()))
         return None if buffer is None else buffer.to_bytes()

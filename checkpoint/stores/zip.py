@@ -69,6 +69,10 @@ class ZipStore(Store):
     def name(self) -> str:
         return self._name
 
+    @property
+    def place(self) -> Path:
+        return self.path
+
     def read(self, key: str) -> bytes | None:
         with self._reading() as archive:
             if archive is None:

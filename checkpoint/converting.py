@@ -1,0 +1,193 @@
+"""`convert`: write a run into another store, of another kind or laid out in another way."""
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from checkpoint import hierarchy
+from checkpoint.arguments import UNSET, Options, check_options
+from checkpoint.errors import ArgumentError, DamagedStoreError, DamageWarning, RunNotFoundError
+from checkpoint.filling import Block, check_empty, fill
+from checkpoint.inspection import Run
+from checkpoint.manifest import Manifest
+from checkpoint.recovery import ChainRecord, recover, warn_of_damage
+from checkpoint.stores import Store, as_store
+
+__all__ = ["convert"]
+
+
+def convert(
+    source: Any,
+    target: Any,
+    *,
+    zarr_format: Literal[2, 3] | None = None,
+    compressor: Any = UNSET,
+    draws_per_chunk: int | None = None,
+) -> Run:
+    """Write a run into another store, with all that it has recorded.
+
+    The model is not needed, and no code in the source is run. `checkpoint.sample` continues the
+    run in the target as it would in the source, bit for bit.
+
+    Parameters
+    ----------
+    source : path, URL, or store
+        As in `checkpoint.sample`. It is read only, and no lock of it is taken: the run may be
+        finished, interrupted, torn by a kill, or being sampled. Then what is committed at that
+        moment is converted.
+    target : path, URL, or store
+        As in `checkpoint.sample`. It must be empty.
+    zarr_format : {2, 3}, optional
+        That of the source unless given.
+    compressor : numcodecs or zarr codec, or None, optional
+        For the chunks. That of the source unless given.
+    draws_per_chunk : int, optional
+        Draws in a chunk of the arrays. As in the source unless given.
+
+    Returns
+    -------
+    Run
+        What the target holds now.
+
+    Raises
+    ------
+    ArgumentError
+        If source and target are the same place, or an argument cannot be used.
+    RunNotFoundError
+        If the source is empty.
+    RunExistsError, NotARunError
+        If the target is not. Nothing is changed. `NotARunError` also if the source holds
+        something else.
+    FormatVersionError, DamagedStoreError
+        If the source cannot be read.
+    RunLockedError
+        If another process writes into the target.
+    StoreWriteError
+        If the target cannot be written.
+
+    Warns
+    -----
+    DamageWarning
+        If draws in the source cannot be read. Those before them are converted, for each chain.
+
+    Notes
+    -----
+    Durability: on return the target is durable. Killed before that, it holds no run, and can be
+    the target again. In memory are the draws of the source that are not yet in its arrays, and a
+    few chunks of one chain.
+
+    Examples
+    --------
+    >>> import checkpoint
+    >>> import pymc as pm
+    >>> with pm.Model():
+    ...     x = pm.Normal("x")
+    ...     _ = checkpoint.sample(tmp / "fit.zarr", draws=50, tune=50, chains=2, cores=1,
+    ...                           random_seed=1, quiet=True)
+    >>> run = checkpoint.convert(tmp / "fit.zarr", tmp / "fit.zip", zarr_format=2)
+    >>> run.draw_idx.tolist(), run.finished
+    ([100, 100], True)
+    """
+    options = Options(
+        zarr_format=zarr_format, compressor=compressor, draws_per_chunk=draws_per_chunk
+    )
+    check_options(options)
+    goal = as_store(target)
+    return Run(goal, _convert_run(as_store(source), goal, options))
+
+
+def _convert_run(source: Store, target: Store, options: Options) -> Manifest:
+    """Write a run of ours into another store; return its manifest there."""
+    _check_apart(source, target)
+    manifest = hierarchy.read_manifest(source)
+    if manifest is None:
+        raise RunNotFoundError(f"{source.name} holds no run. Check the path.")
+    check_empty(target)
+    records = [recover(source, manifest, chain) for chain in range(manifest.chains)]
+    warn_of_damage(records, stacklevel=3)
+    laid_out = _laid_out(source, manifest, options)
+    contents = hierarchy.read_contents(source, manifest)
+    # Each record goes when it is written, and with it the entries that it holds.
+    chains = (_blocks(records.pop(0), laid_out) for _ in range(manifest.chains))
+    fill(target, laid_out, contents, chains)
+    return laid_out
+
+
+def _check_apart(source: Store, target: Store) -> None:
+    """Hold that writing the target leaves the source as it is."""
+    here, there = source.place, target.place
+    is_inside = isinstance(here, Path) and isinstance(there, Path) and here in there.parents
+    if here == there or is_inside:
+        where = "inside the source" if is_inside else "the source itself"
+        raise ArgumentError(
+            f"target={target.name!r} is {where}, {source.name}. Nothing was changed. "
+            "Choose another target."
+        )
+
+
+def _laid_out(source: Store, manifest: Manifest, options: Options) -> Manifest:
+    """Return the manifest of a run as it is to lie in the target.
+
+    Raises
+    ------
+    ArgumentError
+        If its chunks cannot be of that length.
+    """
+    changed = manifest
+    if options.zarr_format is not None:
+        changed = replace(changed, zarr_format=options.zarr_format)
+    if options.compressor is not UNSET:
+        changed = replace(changed, compressor=options.codec.to_json())
+    n = options.draws_per_chunk
+    if n is not None:
+        changed = replace(
+            changed, warmup_chunk=max(1, min(n, manifest.tune)), chunk=min(n, manifest.draws)
+        )
+    lengths = (manifest.warmup_chunk, manifest.chunk)
+    per_commit = [column.path for column in manifest.columns if column.per_commit]
+    if per_commit and lengths != (changed.warmup_chunk, changed.chunk):
+        # The chunks of the target would end where the source has no value of these columns.
+        raise ArgumentError(
+            f"draws_per_chunk={n}: {source.name} keeps {per_commit[0]} at the ends of its chunks "
+            f"only, of {lengths[0]} draws in warm-up and {lengths[1]} after it. Nothing was "
+            "changed. Leave draws_per_chunk out."
+        )
+    return changed
+
+
+def _blocks(record: ChainRecord, target: Manifest) -> Iterator[Block]:
+    """Return the rows of a chain, in blocks as the chunks of the target; those before damage."""
+    for start, stop in target.chunk_ranges(record.n_rows):
+        try:
+            rows = record.rows(start, stop)
+        except DamagedStoreError as error:
+            readable = _readable_stop(record, start, stop)
+            _warn_of_loss(record, readable, error)
+            if readable > start:
+                yield readable - start, record.rows(start, readable)
+            return
+        yield stop - start, rows
+
+
+def _readable_stop(record: ChainRecord, start: int, stop: int) -> int:
+    """Return where the first chunk of the source begins that cannot be read, or `start`."""
+    at = start
+    while at < stop:
+        _, _, first, capacity = record.manifest.chunk_of(at)
+        try:
+            record.rows(at, min(first + capacity, stop))
+        except DamagedStoreError:
+            break
+        at = min(first + capacity, stop)
+    return at
+
+
+def _warn_of_loss(record: ChainRecord, readable: int, error: DamagedStoreError) -> None:
+    warnings.warn(
+        f"Draws {readable} to {record.n_rows - 1} of chain {record.chain} are left out, as not all "
+        f"of them can be read: {error} Or let checkpoint.sample draw them again in the target.",
+        DamageWarning,
+        stacklevel=7,  # the call of convert
+    )
