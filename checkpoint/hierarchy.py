@@ -7,7 +7,7 @@ nodes a second time (consolidated), which xarray asks for.
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,16 +69,28 @@ def begin(store: Store, zarr_format: int) -> None:
     """Write the root of a run that is about to be created, so that a kill leaves a beginning.
 
     It is a valid Zarr group. `read_manifest` takes it for an empty store, and `create` writes
-    over it.
+    over it. What another beginning has left is removed.
     """
+    if _root_attributes(store) is not None:
+        store.remove([key for key in store.keys("") if _is_of_a_run(key)])
     compressor = Compressor(None)
     _, keys = whole_array(layout.LOG, np.zeros(0, "u1"), ("byte",), zarr_format, compressor)
     store.write(keys | group_document(layout.STATE, zarr_format))
     store.write(group_document("", zarr_format, {layout.ATTRIBUTE: _BEGUN}))
 
 
-def create(store: Store, manifest: Manifest, contents: Contents) -> None:
+def create(
+    store: Store, manifest: Manifest, contents: Contents, n_sealed: Sequence[int] = ()
+) -> None:
     """Write the hierarchy of a new run.
+
+    Parameters
+    ----------
+    store : Store
+    manifest : Manifest
+    contents : Contents
+    n_sealed : sequence of int
+        Rows of each chain whose chunks are in the store already; none if it is empty.
 
     Notes
     -----
@@ -88,7 +100,8 @@ def create(store: Store, manifest: Manifest, contents: Contents) -> None:
     keys |= _clocks(manifest)
     # The last before the root: where they are, all else is.
     spec = manifest.draw_idx_spec()
-    keys |= {spec.chunk_key(chain): spec.encode([0]) for chain in range(manifest.chains)}
+    counts = n_sealed or [0] * manifest.chains
+    keys |= {spec.chunk_key(chain): spec.encode([n]) for chain, n in enumerate(counts)}
     _put_with_root_last(store, manifest, keys)
 
 
@@ -344,6 +357,11 @@ def _coord(dim: str, size: int, contents: Contents) -> Any:
     if array.ndim != 1:  # tuples: the levels of a multi-index
         array = np.array([str(value) for value in values])
     return array
+
+
+def _is_of_a_run(key: str) -> bool:
+    """Return whether a key is one that a run is created with, or a chunk of its arrays."""
+    return "/" in key and not key.startswith(f"{layout.LOG}/")
 
 
 def _is_metadata(key: str) -> bool:

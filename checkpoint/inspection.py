@@ -176,7 +176,7 @@ class Run:
         Raises
         ------
         ArgumentError
-            If that draw is not recorded.
+            If that draw is not recorded, or was imported without the state after it.
         UnsupportedStepError
             If a step method declares no state and was pickled.
         """
@@ -186,6 +186,12 @@ class Run:
             raise ArgumentError(
                 f"{self._store.name}: draw {draw} of chain {chain} is not recorded; "
                 f"expected 0 to {record.n_rows - 1}, warm-up included."
+            )
+        first = self._manifest.first_state(chain)
+        if draw_idx < first:
+            raise ArgumentError(
+                f"{self._store.name}: draw {draw_idx} of chain {chain} was imported, without the "
+                f"state of the sampler after it; expected {first} to {record.n_rows - 1}."
             )
         states = []
         for schema in read_constants(self._store, self._manifest):

@@ -9,7 +9,7 @@ from checkpoint.manifest import Manifest
 from checkpoint.rows import RowBuffer
 from checkpoint.stores import Store
 
-__all__ = ["seal"]
+__all__ = ["seal", "write_chunk"]
 
 
 def seal(store: Store, manifest: Manifest, chain: int, buffer: RowBuffer) -> None:
@@ -27,6 +27,18 @@ def seal(store: Store, manifest: Manifest, chain: int, buffer: RowBuffer) -> Non
     -----
     Durability: on return the chunks and the count of sealed draws are durable.
     """
+    write_chunk(store, manifest, chain, buffer)
+    spec = manifest.draw_idx_spec()
+    store.write({spec.chunk_key(chain): spec.encode([buffer.stop_draw_idx])})
+
+
+def write_chunk(store: Store, manifest: Manifest, chain: int, buffer: RowBuffer) -> None:
+    """Write the rows of a buffer as one chunk of each array, without counting them.
+
+    Notes
+    -----
+    Durability: on return the chunks are durable.
+    """
     warmup, chunk_idx, _, _ = manifest.chunk_of(buffer.first_draw_idx)
     rows = buffer.slices(0, buffer.n_rows)
     chunks = {}
@@ -35,5 +47,3 @@ def seal(store: Store, manifest: Manifest, chain: int, buffer: RowBuffer) -> Non
         index = manifest.chunk_index(column, chain, chunk_idx)
         chunks[spec.chunk_key(*index)] = spec.encode(rows[column.path][None])
     store.write(chunks)
-    spec = manifest.draw_idx_spec()
-    store.write({spec.chunk_key(chain): spec.encode([buffer.stop_draw_idx])})
