@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 
 from checkpoint._pymc import model as pymc_model
-from checkpoint._pymc.adaptation import adapt, needs_stats
+from checkpoint._pymc.adaptation import adapt, needs_stats, stepped_once
 from checkpoint._pymc.points import unconstrained_draws
 from checkpoint._pymc.results import STAT_NAMES, stats_columns
 from checkpoint._pymc.setup import Preparation
-from checkpoint._pymc.steps import copy_step, start_chain
 from checkpoint._pymc.trees import open_groups
 from checkpoint.arrays import TEXT
-from checkpoint.errors import ArgumentError
+from checkpoint.errors import ArgumentError, ChainError
 from checkpoint.generators import generator_spawned_beside
 from checkpoint.imported_rows import ChainHistory
 from checkpoint.rows import Values
@@ -49,13 +48,11 @@ class TreeSource:
     def __init__(self, source: Any, allow_pickle: bool) -> None:
         self.name, self._groups = open_groups(source, allow_pickle)
         self._phases = [p for p in ("warmup_", "") if not p or f"{p}posterior" in self._groups]
-        for group in [f"{p}{name}" for p in self._phases for name in ("posterior", "sample_stats")]:
-            if group not in self._groups:
-                raise ArgumentError(
-                    f"{self.name} has no group {group!r}; found "
-                    f"{', '.join(self._groups) or 'none'}. Nothing was written. Expected what "
-                    "pm.sample returns, with its stats."
-                )
+        if "posterior" not in self._groups:
+            raise ArgumentError(
+                f"{self.name} has no group posterior; found {', '.join(self._groups) or 'none'}. "
+                "Nothing was written. Expected what pm.sample returns, with its stats."
+            )
         sizes = [self._groups[f"{phase}posterior"].sizes for phase in self._phases]
         self.chains, self.draws = int(sizes[-1]["chain"]), int(sizes[-1]["draw"])
         self.tune = int(sizes[0]["draw"]) if len(sizes) == 2 else 0
@@ -133,11 +130,19 @@ class TreeSource:
         chains: list[dict[str, Values]],
         stats: Mapping[tuple[int, str], Values],
     ) -> ChainHistory:
-        step = copy_step(preparation.step)
         n_rows = self.tune + self.draws
         # Other random numbers than those that a run with this seed begins with.
         rng = generator_spawned_beside(preparation.rngs[chain], preparation.chains * n_rows)
-        start_chain(step, rng, self.tune, self.draws, preparation.sequential)
+        points = [{name: of[name][-1] for name in preparation.value_names} for of in chains]
+        try:
+            step = stepped_once(preparation, rng, points, chain)
+        except Exception as error:
+            raise ChainError(
+                f"{self.name}: the model cannot draw from the last point of chain {chain}: "
+                f"{type(error).__name__}: {error}. Nothing was written. Pass the model, with the "
+                "data, that it was drawn from.",
+                chain,
+            ) from error
         draws = {name: chains[chain][name] for name in preparation.value_names}
         lost = adapt(step, self._shown(preparation, chain, chains), draws, stats, self.tune)
         self.notes += [note for note in lost if note not in self.notes]
@@ -193,10 +198,10 @@ class TreeSource:
             both = found.get((step_idx, name), other)
             if both is None:
                 raise ArgumentError(
-                    f"{self.name} has no stat step_size_bar or step_size, so the step size is not "
-                    "known and the chains would have to adapt anew. Nothing was written. Begin a "
-                    "new run instead: checkpoint.sample(store, initvals=...) with the last draws "
-                    "as initvals."
+                    f"{self.name} has no stat step_size_bar or step_size (of warm-up too, if that "
+                    "is there), so the chains would have to adapt anew. Nothing was written. "
+                    "Begin a new run instead, with the last draws as initvals: "
+                    "checkpoint.sample(store, initvals=...)."
                 )
             found[step_idx, name] = both
             found.setdefault((step_idx, "step_size"), both)

@@ -12,10 +12,11 @@ import pymc as pm
 from pymc.step_methods.hmc import quadpotential
 from pymc.step_methods.hmc.base_hmc import BaseHMC
 
-from checkpoint._pymc.steps import flatten, step_name
+from checkpoint._pymc.setup import Preparation
+from checkpoint._pymc.steps import copy_step, flatten, link_population, start_chain, step_name
 from checkpoint.errors import ArgumentError
 
-__all__ = ["adapt", "needs_stats"]
+__all__ = ["adapt", "needs_stats", "stepped_once"]
 
 Values = np.ndarray[Any, Any]
 Stats = Mapping[tuple[int, str], Values]
@@ -30,6 +31,28 @@ def needs_stats(step: Any) -> list[tuple[int, str]]:
         for step_idx, method in enumerate(flatten(step))
         if isinstance(method, BaseHMC)
     ]
+
+
+def stepped_once(
+    preparation: Preparation,
+    rng: np.random.Generator,
+    points: Sequence[Mapping[str, Values]],
+    chain: int,
+) -> Any:
+    """Return a started step method, not tuned, with all the fields that it has between draws.
+
+    Some have another shape until the first draw. What it draws here from the last point of the
+    chain is dropped.
+    """
+    step = copy_step(preparation.step)
+    # In the way of the driver for one process: it alone can tune again from the beginning.
+    start_chain(step, rng, 1, 1, sequential=not preparation.is_population)
+    if preparation.is_population:
+        link_population(step, [dict(point) for point in points], chain)
+    step.step(dict(points[chain]))
+    if hasattr(step, "reset_tuning"):
+        step.reset_tuning()
+    return step
 
 
 def adapt(

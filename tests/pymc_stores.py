@@ -1,0 +1,81 @@
+"""What PyMC's drivers draw, with the states that `ZarrTrace` would keep of it."""
+
+import pickle
+from typing import Any
+
+import numpy as np
+from pymc.sampling import mcmc
+
+from checkpoint._pymc.results import stats_columns
+from checkpoint._pymc.setup import Arguments, exact_compilation, prepare
+from checkpoint._pymc.steps import copy_step
+
+
+class Recorded:
+    """A run of PyMC's driver for one process, read as `checkpoint.pymc_store` reads a store.
+
+    Each chain is stopped after `n_kept` draws, or is not. Its state is that after `lead` draws
+    more, as PyMC stores it when it is interrupted.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        tune: int,
+        draws: int,
+        n_kept: tuple[int, ...],
+        lead: int = 0,
+        transformed: bool = True,
+        **arguments: Any,
+    ) -> None:
+        self.name = "a store of PyMC's"
+        self.chains, self.tune, self.draws = len(n_kept), tune, draws
+        self.draw_idx = np.array(n_kept)
+        self.sampling_time = 1.5
+        with exact_compilation(False), model:
+            given = Arguments(
+                model=model, draws=draws, tune=tune, chains=self.chains, cores=1, quiet=True,
+                **arguments,
+            )  # fmt: skip
+            preparation = prepare(given)
+            step = preparation.step
+            self.stats = [(i, name) for i, name, dtype in stats_columns(step) if dtype != "text"]
+            self._traces, self._states = [], []
+            for chain in range(self.chains):
+                self._draw(preparation, chain, lead)
+        self.variables = [
+            name
+            for name in preparation.recorder.varnames
+            if transformed or not name.endswith("__")
+        ]
+
+    def _draw(self, preparation: Any, chain: int, lead: int) -> None:
+        step = copy_step(preparation.step)
+        trace = preparation.recorder.__class__(model=preparation.model)
+        trace.setup(self.tune + self.draws, chain, step.stats_dtypes)
+        drawing = mcmc._iter_sample(
+            draws=self.tune + self.draws,
+            step=step,
+            start=preparation.initial_points[chain],
+            trace=trace,
+            chain=chain,
+            tune=self.tune,
+            rng=preparation.rngs[chain],
+            model=preparation.model,
+        )
+        n = int(self.draw_idx[chain])
+        for _ in range(n + lead if n else 0):
+            next(drawing)
+        self._traces.append(trace)
+        self._states.append(pickle.dumps(step.sampling_state))
+
+    def values(self, name: str, chain: int) -> np.ndarray[Any, Any]:
+        return self._traces[chain].samples[name][: self.draw_idx[chain]]
+
+    def stat(self, step_idx: int, name: str, chain: int) -> np.ndarray[Any, Any]:
+        return self._traces[chain]._stats[step_idx][name][: self.draw_idx[chain]]
+
+    def state(self, chain: int, *, allow_pickle: bool) -> Any:
+        assert allow_pickle
+        return pickle.loads(self._states[chain])
