@@ -24,6 +24,7 @@ __all__ = [
     "begin",
     "create",
     "extend",
+    "is_zarr_trace",
     "read_array",
     "read_dims",
     "read_manifest",
@@ -33,6 +34,9 @@ __all__ = [
 
 
 _DOCUMENTS = ("zarr.json", ".zarray", ".zgroup", ".zattrs")
+
+_OF_ZARR_TRACE = ("sampling_state", "draw_idx", "tuning_steps", "sampling_time", "chain")
+"""Arrays below STATE that PyMC's ZarrTrace has; a run of ours lacks the first."""
 
 _BEGUN = {"format_version": layout.FORMAT_VERSION, "is_begun": True}
 
@@ -72,7 +76,8 @@ def begin(store: Store, zarr_format: int) -> None:
     over it. What another beginning has left is removed.
     """
     if _root_attributes(store) is not None:
-        store.remove([key for key in store.keys("") if _is_of_a_run(key)])
+        log = f"{layout.LOG}/"
+        store.remove([k for k in store.keys("") if "/" in k and not k.startswith(log)])
     compressor = Compressor(None)
     _, keys = whole_array(layout.LOG, np.zeros(0, "u1"), ("byte",), zarr_format, compressor)
     store.write(keys | group_document(layout.STATE, zarr_format))
@@ -134,17 +139,27 @@ def read_manifest(store: Store) -> Manifest | None:
             )
         return None
     if layout.ATTRIBUTE not in attributes:
-        kind = "a Zarr group"
-        if store.has(f"{layout.STATE}/draw_idx/.zarray") or "_sampling_state" in store.names(""):
-            kind = "a store of PyMC's ZarrTrace"
+        if is_zarr_trace(store):
+            raise NotARunError(
+                f"{store.name} holds a store of PyMC's ZarrTrace that checkpoint did not write. "
+                "Nothing was changed. Read it with checkpoint.open, turn it into a run with "
+                "checkpoint.convert(old, new, model=model, allow_pickle=True), or choose another "
+                "path."
+            )
         raise NotARunError(
-            f"{store.name} holds {kind} that checkpoint did not write. Nothing was changed. "
+            f"{store.name} holds a Zarr group that checkpoint did not write. Nothing was changed. "
             "Choose another path."
         )
     if attributes[layout.ATTRIBUTE] == _BEGUN:
         return None
     manifest = Manifest.from_json(attributes[layout.ATTRIBUTE], store.name)
     return manifest if _is_complete(store, manifest) else None
+
+
+def is_zarr_trace(store: Store) -> bool:
+    """Return whether PyMC's ZarrTrace wrote a store, with zarr 2."""
+    keys = [f"{layout.STATE}/{name}/.zarray" for name in _OF_ZARR_TRACE]
+    return not store.missing([".zgroup", f"{layout.POSTERIOR}/.zgroup", *keys])
 
 
 def write_sampling_time(store: Store, manifest: Manifest, seconds: float) -> None:
@@ -357,11 +372,6 @@ def _coord(dim: str, size: int, contents: Contents) -> Any:
     if array.ndim != 1:  # tuples: the levels of a multi-index
         array = np.array([str(value) for value in values])
     return array
-
-
-def _is_of_a_run(key: str) -> bool:
-    """Return whether a key is one that a run is created with, or a chunk of its arrays."""
-    return "/" in key and not key.startswith(f"{layout.LOG}/")
 
 
 def _is_metadata(key: str) -> bool:

@@ -79,23 +79,15 @@ class TreeSource:
 
     def differences(self, model: Any) -> list[str]:
         """Return a line for each coordinate and each datum that is not the model's."""
-        coords, dims = pymc_model.coords_and_dims(model)
         posterior = self._groups["posterior"]
-        used = {dim for name in posterior.data_vars for dim in dims.get(str(name), [])}
-        found = [
-            f"coords of {dim}: recorded as {_shown(posterior[dim].values)}, "
-            f"now {_shown(coords[dim])}"
-            for dim in sorted(used)
-            if dim in posterior.coords
-            and coords.get(dim) is not None
-            and not _same(posterior[dim].values, coords[dim])
-        ]
-        for group, data in pymc_model.data_groups(model).items():
-            recorded = self._groups[group].data_vars if group in self._groups else {}
-            for name in sorted(set(data) & set(recorded)):
-                if not _same(recorded[name].values, data[name]):
-                    found.append(f"{group} {name}: not what was recorded")
-        return found
+        dims = {str(dim) for name in posterior.data_vars for dim in posterior[name].dims[2:]}
+        coords = {dim: posterior[dim].values for dim in dims if dim in posterior.coords}
+        data: dict[str, dict[str, Any]] = {
+            group: {str(name): array.values for name, array in self._groups[group].items()}
+            for group in ("observed_data", "constant_data")
+            if group in self._groups
+        }
+        return pymc_model.differences(model, coords, data)
 
     def histories(self, preparation: Preparation) -> list[ChainHistory]:
         """Return what the chains have drawn, each with a step method that goes on from there.
@@ -223,14 +215,3 @@ class TreeSource:
                 return None
             parts.append(values if at is None else values[..., at])
         return np.concatenate(parts, axis=1)
-
-
-def _same(a: Any, b: Any) -> bool:
-    x, y = np.asarray(a), np.asarray(b)
-    if x.dtype.kind in "fc" and y.dtype.kind in "fc":
-        return np.array_equal(x, y, equal_nan=True)
-    return np.array_equal(x, y) or [str(v) for v in x.ravel()] == [str(v) for v in y.ravel()]
-
-
-def _shown(values: Any) -> str:
-    return ", ".join(map(str, np.asarray(values).ravel()[:4])) + (" ..." if len(values) > 4 else "")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from checkpoint._pymc import model as pymc_model
 from checkpoint._pymc.points import unconstrained_draws
 from checkpoint._pymc.results import stats_columns
 from checkpoint._pymc.setup import Preparation
@@ -16,17 +17,17 @@ from checkpoint._pymc.states import (
     adopt_potential,
     constants_of,
     divergence_stats,
-    is_counted,
     lacks_mass_matrix,
     root_generator,
     set_back,
     set_state,
-    surplus_counts,
 )
 from checkpoint._pymc.steps import copy_generator, copy_step, flatten, start_chain
+from checkpoint.arrays import TEXT
 from checkpoint.checks import seed_text
 from checkpoint.errors import ArgumentError, DifferentRunError, UnsupportedStepError
 from checkpoint.imported_rows import ChainHistory
+from checkpoint.pymc_store import PyMCStore
 from checkpoint.rows import Values
 
 __all__ = ["PyMCSource"]
@@ -38,13 +39,13 @@ class PyMCSource:
     Parameters
     ----------
     store : PyMCStore
-    name : str
-        What a person calls it.
     allow_pickle : bool
         Whether the states, which are pickled, may be loaded.
 
     Attributes
     ----------
+    name : str
+        What a person calls it.
     chains, tune, draws : int
         As of a run.
     variables : frozenset of str
@@ -57,14 +58,14 @@ class PyMCSource:
         interrupted in one process.
     """
 
-    def __init__(self, store: Any, name: str, allow_pickle: bool) -> None:
+    def __init__(self, store: PyMCStore, allow_pickle: bool) -> None:
+        self.name = name = store.name
         if not allow_pickle:
             raise UnsupportedStepError(
                 f"{name} keeps the state of the sampler as pickles, and loading them can run "
                 "code. Nothing was loaded. Pass allow_pickle=True if you trust this store."
             )
         self._store = store
-        self.name = name
         self.chains, self.tune, self.draws = int(store.chains), int(store.tune), int(store.draws)
         self.sampling_time = float(store.sampling_time)
         self.variables = frozenset(store.variables)
@@ -103,8 +104,11 @@ class PyMCSource:
         return entropy, generator
 
     def differences(self, model: Any) -> list[str]:
-        """Return nothing: the store tells no more of its model than its variables."""
-        return []
+        """Return a line for each coordinate and each datum that is not the model's."""
+        groups = ("observed_data", "constant_data")
+        dims = {dim for name in self._store.variables for dim in self._store.dims(name)}
+        coords = {dim: v for dim, v in self._store.coords().items() if dim in dims}
+        return pymc_model.differences(model, coords, {g: self._store.data(g) for g in groups})
 
     def histories(self, preparation: Preparation) -> list[ChainHistory]:
         """Return what the chains have drawn, each with a step method that goes on from there.
@@ -118,9 +122,17 @@ class PyMCSource:
         self._explained(adopt_potential, preparation, first)
         if lacks_mass_matrix(preparation):
             self._note("the mass matrix, which PyMC does not store; it was found anew")
+        self._leads = [
+            self._store.state_lead(chain, allow_pickle=True) if n else 0
+            for chain, n in enumerate(self._n_rows)
+        ]
         if preparation.is_population:
             # They step together: none can go on from another draw than the others.
-            self._n_rows = [min(self._n_rows)] * self.chains
+            first_n = min(self._n_rows)
+            self._leads = [
+                (lead or 0) + n - first_n for lead, n in zip(self._leads, self._n_rows, strict=True)
+            ]
+            self._n_rows = [first_n] * self.chains
         return [self._history(preparation, chain) for chain in range(self.chains)]
 
     def _history(self, preparation: Preparation, chain: int) -> ChainHistory:
@@ -151,14 +163,14 @@ class PyMCSource:
         counts = divergence_stats(stats, len(flatten(step)))
         self._explained(set_state, step, self._states[chain], counts)
         self._check_constants(preparation, step, chain)
-        surplus = surplus_counts(step, n_rows, self.tune)
-        if surplus:
+        lead = self._leads[chain]
+        if lead:
             set_back(step, n_rows, self.tune)
             self._note(
-                f"the state of chain {chain} after its last draw: PyMC stored a later one "
-                f"({'; '.join(surplus)}), whose adaptation is used"
+                f"the state after the last draw of chain {chain}: PyMC stored that {lead} draws "
+                "later, whose adaptation is used"
             )
-        elif n_rows < self.tune + self.draws or not is_counted(step):
+        elif n_rows < self.tune + self.draws:
             self.is_certain = False
         return step
 
@@ -177,10 +189,10 @@ class PyMCSource:
         n_rows = self._n_rows[chain]
         recorded = set(self._store.stats)
         stats = {}
-        for step_idx, name, _ in stats_columns(preparation.step):
+        for step_idx, name, dtype in stats_columns(preparation.step):
             if (step_idx, name) in recorded:
                 stats[step_idx, name] = self._store.stat(step_idx, name, chain)[:n_rows]
-            elif (note := f"the stat {name} (NaN, 0 or false)") not in self.notes:
+            elif dtype != TEXT and (note := f"the stat {name} (NaN, 0 or false)") not in self.notes:
                 self.notes.append(note)
         return stats
 

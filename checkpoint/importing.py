@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib import import_module
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -27,6 +27,7 @@ from checkpoint.import_arviz import TreeSource
 from checkpoint.import_pymc import PyMCSource
 from checkpoint.imported_rows import ChainHistory, n_without_state, write_rows
 from checkpoint.manifest import Manifest
+from checkpoint.pymc_store import PyMCStore
 from checkpoint.run import arguments_of
 from checkpoint.run_setup import StoreSettings, contents_of, describe_run
 from checkpoint.stores import Store, as_store
@@ -178,12 +179,12 @@ def open_source(source: Any, allow_pickle: bool) -> Source:
     UnsupportedStepError
         If pickles would be loaded without leave.
     """
-    if is_tree(source):
+    is_file = isinstance(source, str | Path) and Path(source).is_file()
+    if is_tree(source) or (is_file and not str(source).endswith(".zip")):
         return TreeSource(source, allow_pickle)
-    found = import_module("checkpoint.pymc_store").PyMCStore.find(source)
-    if found is None:
-        return TreeSource(source, allow_pickle)
-    return PyMCSource(found, getattr(found, "name", str(source)), allow_pickle)
+    store = as_store(source)
+    found = PyMCStore.find(store)
+    return TreeSource(store, allow_pickle) if found is None else PyMCSource(found, allow_pickle)
 
 
 def _import(source: Source, store: Store, options: Options, model: Any) -> str:
@@ -299,8 +300,8 @@ def _text(source: Source) -> str:
         text = f"Imported from {source.name}; it goes on bit for bit as PyMC would have"
         if not source.is_certain:
             text += (
-                ", if PyMC was not interrupted in the midst of a draw: it stores such a state "
-                "too, when it runs in one process, and nothing tells it from another"
+                ", if it was not interrupted in one process: PyMC then stores a state in the midst "
+                "of a draw, or after later ones, and not all of that can be told"
             )
     else:
         text = (

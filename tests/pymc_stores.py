@@ -45,9 +45,7 @@ class Recorded:
             for chain in range(self.chains):
                 self._draw(preparation, chain, lead)
         self.variables = [
-            name
-            for name in preparation.recorder.varnames
-            if transformed or not name.endswith("__")
+            name for name in preparation.recorder.varnames if transformed or not name.endswith("__")
         ]
 
     def _draw(self, preparation: Any, chain: int, lead: int) -> None:

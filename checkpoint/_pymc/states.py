@@ -26,12 +26,10 @@ __all__ = [
     "adopt_potential",
     "constants_of",
     "divergence_stats",
-    "is_counted",
     "lacks_mass_matrix",
     "root_generator",
     "set_back",
     "set_state",
-    "surplus_counts",
 ]
 
 
@@ -120,24 +118,6 @@ def lacks_mass_matrix(preparation: Preparation) -> bool:
     return is_fixed and not isinstance(potential, QuadPotentialFullAdapt)
 
 
-def is_counted(step: Any) -> bool:
-    """Return whether some counter of a step method tells how many draws it has made."""
-    return any(True for method in flatten(step) for _ in _counts(method, 1, 1))
-
-
-def surplus_counts(step: Any, n_draws: int, tune: int) -> list[str]:
-    """Return the counters of a step method that are not those after `n_draws` draws.
-
-    An empty list says that state and draws belong together, as far as counters tell.
-    """
-    return [
-        f"{name} of {step_name(method)} is {found}, expected {expected[0]}"
-        for method in flatten(step)
-        for name, found, expected in _counts(method, n_draws, tune)
-        if found not in expected
-    ]
-
-
 def set_back(step: Any, n_draws: int, tune: int) -> None:
     """Set what counts draws in a state that is ahead of them, so that the chain goes on."""
     for method in flatten(step):
@@ -164,19 +144,3 @@ def _flat(state: Any) -> Iterator[Any]:
             yield from _flat(inner)
     else:
         yield state
-
-
-def _counts(method: Any, n_draws: int, tune: int) -> Iterator[tuple[str, int, Sequence[int]]]:
-    """Yield (name, found, what it may be) of the counters of a step method."""
-    n_tuned = min(n_draws, tune)
-    if isinstance(method, BaseHMC):
-        yield "iter_count", int(method.iter_count), [n_draws]
-        n_after = len(method.step_adapt._tuned_stats)
-        yield "_tuned_stats", n_after, [n_draws - n_tuned if method.adapt_step_size else n_draws]
-    elif isinstance(method, pm.Metropolis | pm.DEMetropolis | pm.DEMetropolisZ):
-        interval, left = int(method.tune_interval), int(method.steps_until_tune)
-        # Set back when it is found at zero in tuning; then it runs below zero.
-        tuned = interval - (n_tuned - 1) % interval - 1 if n_tuned else interval
-        yield "steps_until_tune", left, [tuned - (n_draws - n_tuned), interval - n_draws]
-    elif isinstance(method, pm.Slice):
-        yield "n_tunes", int(method.n_tunes), [n_tuned, 0]

@@ -1,0 +1,83 @@
+"""A store of PyMC's ZarrTrace, shown as a run is."""
+
+from typing import Any, NoReturn
+
+import numpy as np
+
+from checkpoint import layout
+from checkpoint.errors import UnsupportedStepError
+from checkpoint.pymc_store import PyMCStore
+from checkpoint.views import View
+
+__all__ = ["PyMCRun"]
+
+
+class PyMCRun(View):
+    """What PyMC's ZarrTrace has recorded in a store; open it again to see more.
+
+    Only recorded draws are shown, without what ZarrTrace fills the rest with. Where chains have
+    recorded different numbers of draws, groups hold those chains, cut to one length, that keep
+    the most draws together, as `pm.sample` does after Ctrl-C.
+    """
+
+    def __init__(self, store: PyMCStore) -> None:
+        self._store = store
+        self._draw_idx = store.draw_idx
+
+    @property
+    def name(self) -> str:
+        return self._store.name
+
+    @property
+    def tune(self) -> int:
+        return self._store.tune
+
+    @property
+    def draws(self) -> int:
+        return self._store.draws
+
+    @property
+    def chains(self) -> int:
+        return self._store.chains
+
+    @property
+    def draw_idx(self) -> np.ndarray[Any, Any]:
+        return self._draw_idx.copy()
+
+    @property
+    def sampling_time(self) -> float:
+        return self._store.sampling_time
+
+    def sampling_state(self, chain: int, draw: int) -> NoReturn:
+        """Refuse: ZarrTrace keeps one state of each chain, as a pickle.
+
+        Raises
+        ------
+        UnsupportedStepError
+            Always.
+        """
+        raise UnsupportedStepError(
+            f"{self.name}: ZarrTrace keeps only the last state of chain {chain}, as a pickle, "
+            "which is not loaded here. Turn the store into a run with "
+            "checkpoint.convert(old, new, model=model, allow_pickle=True)."
+        )
+
+    def _paths(self, group: str) -> list[str]:
+        if group == layout.SAMPLE_STATS:
+            return self._store.stat_paths
+        return self._store.variable_paths(group)
+
+    def _rows(self, path: str, chain: int, start: int, stop: int) -> np.ndarray[Any, Any]:
+        return self._store.rows(path, chain, start, stop)
+
+    def _no_rows(self, path: str) -> np.ndarray[Any, Any]:
+        return self._store.empty(path)
+
+    def _array_names(self, group: str) -> list[str]:
+        return [path.removeprefix(f"{group}/") for path in self._store.arrays(group)]
+
+    def _dims(self, path: str) -> list[str]:
+        return self._store.array_dims(path)
+
+    def _whole(self, path: str) -> np.ndarray[Any, Any]:
+        return self._store.read(path)

@@ -1,0 +1,219 @@
+"""Arrays as zarr 2 wrote them, read without zarr.
+
+zarr takes a chunk that is missing for one of fill values, and decodes an array of objects by
+loading its pickles. Here a missing chunk is an error, and objects are bytes.
+"""
+
+import itertools
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numcodecs
+import numpy as np
+
+from checkpoint.errors import DamagedStoreError, FormatVersionError
+from checkpoint.stores import Store
+
+__all__ = ["Zarr2Array", "open_array"]
+
+_COMPRESSORS = ("blosc", "bz2", "gzip", "lz4", "lzma", "zlib", "zstd")
+
+_KINDS = "biufcmMSU"
+"""Kinds of numpy dtypes whose items are plain bytes."""
+
+
+@dataclass(frozen=True)
+class Zarr2Array:
+    """One array of a store.
+
+    Attributes
+    ----------
+    store : Store
+    path : str
+    shape, chunk_shape : tuple of int
+    dtype : numpy.dtype or None
+        None for objects.
+    dims : tuple of str
+        Dimension names, as xarray keeps them.
+    attributes : dict
+    codec : numcodecs codec or None
+    separator : str
+        Between the numbers in the key of a chunk.
+    order : str
+        ``"C"`` or ``"F"``.
+    """
+
+    store: Store
+    path: str
+    shape: tuple[int, ...]
+    chunk_shape: tuple[int, ...]
+    dtype: np.dtype[Any] | None
+    dims: tuple[str, ...]
+    attributes: dict[str, Any]
+    codec: Any
+    separator: str
+    order: Any
+
+    @property
+    def is_coordinate(self) -> bool:
+        return self.dims == (self.path.rsplit("/", 1)[-1],)
+
+    def read(self, *bounds: tuple[int, int]) -> np.ndarray[Any, Any]:
+        """Return the values between bounds of the first dimensions, and all of the others.
+
+        Raises
+        ------
+        DamagedStoreError
+            If a chunk is missing or cannot be decoded.
+        """
+        if self.dtype is None:
+            raise TypeError(f"{self.path} is an array of objects")
+        bounds = (*bounds, *((0, n) for n in self.shape[len(bounds) :]))
+        values = np.empty([stop - start for start, stop in bounds], self.dtype)
+        if values.size == 0:
+            return values
+        grid = [
+            range(start // size, -(-stop // size))
+            for (start, stop), size in zip(bounds, self.chunk_shape, strict=True)
+        ]
+        for index in itertools.product(*grid):
+            target, source = self._overlap(index, bounds)
+            values[target] = self._chunk(index)[source]
+        return values
+
+    def raw_chunk(self, *index: int) -> bytes | None:
+        """Return what a chunk holds, decompressed, or None if it was never written."""
+        data = self.store.read(self.chunk_key(*index))
+        if data is None:
+            return None
+        try:
+            return self._decompress(data)
+        except Exception as error:
+            raise self._damaged(index, str(error)) from error
+
+    def chunk_key(self, *index: int) -> str:
+        """Return the key of a chunk."""
+        return f"{self.path}/{self.separator.join(map(str, index)) or '0'}"
+
+    def _chunk(self, index: Sequence[int]) -> np.ndarray[Any, Any]:
+        assert self.dtype is not None
+        raw = self.raw_chunk(*index)
+        if raw is None:
+            raise self._damaged(index, "missing")
+        if len(raw) != self._n_bytes:
+            raise self._damaged(index, f"{len(raw)} bytes, expected {self._n_bytes}")
+        return np.frombuffer(raw, self.dtype).reshape(self.chunk_shape, order=self.order)
+
+    @property
+    def _n_bytes(self) -> int | None:
+        return None if self.dtype is None else prod(self.chunk_shape) * self.dtype.itemsize
+
+    def _decompress(self, data: bytes) -> bytes:
+        if self.codec is None:
+            return data
+        if self.codec.codec_id == "blosc":
+            _check_blosc(data, self._n_bytes)
+        return bytes(self.codec.decode(data))
+
+    def _overlap(
+        self, index: Sequence[int], bounds: Sequence[tuple[int, int]]
+    ) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+        """Return where a chunk lies in what is read, and what is read in the chunk."""
+        target, source = [], []
+        for i, size, (start, stop) in zip(index, self.chunk_shape, bounds, strict=True):
+            first, last = max(start, i * size), min(stop, (i + 1) * size)
+            target.append(slice(first - start, last - start))
+            source.append(slice(first - i * size, last - i * size))
+        return tuple(target), tuple(source)
+
+    def _damaged(self, index: Sequence[int], reason: str) -> DamagedStoreError:
+        return DamagedStoreError(
+            f"{self.store.name}: the chunk {self.chunk_key(*index)} is missing or damaged "
+            f"({reason}). Nothing was changed. Restore that file from a copy."
+        )
+
+
+def open_array(store: Store, path: str) -> Zarr2Array:
+    """Return an array by its documents.
+
+    Raises
+    ------
+    DamagedStoreError
+        If they are missing or damaged.
+    FormatVersionError
+        If its chunks have an encoding that zarr 2 does not write by itself.
+    """
+    document = _document(store, f"{path}/.zarray", required=True)
+    attributes = _document(store, f"{path}/.zattrs", required=False)
+    try:
+        shape = tuple(_size(n) for n in document["shape"])
+        chunk_shape = tuple(_size(n) for n in document["chunks"])
+        is_object = document["dtype"] == "|O"
+        dtype = None if is_object else np.dtype(document["dtype"])
+        dims = tuple(str(dim) for dim in attributes.get("_ARRAY_DIMENSIONS", ()))
+        settings = document["compressor"]
+        name = None if settings is None else settings["id"]
+        separator, order = document.get("dimension_separator", "."), document["order"]
+        filters = document["filters"]
+        if len(shape) != len(chunk_shape) or separator not in (".", "/") or order not in ("C", "F"):
+            raise ValueError("shape, separator or order make no sense")
+        if any(size == 0 for n, size in zip(shape, chunk_shape, strict=True) if n > 0):
+            raise ValueError("chunks without length")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _bad_document(store, f"{path}/.zarray", error) from error
+    if (
+        name not in (None, *_COMPRESSORS)
+        or (dtype is not None and dtype.kind not in _KINDS)
+        or (filters and not is_object)
+    ):
+        raise FormatVersionError(
+            f"{store.name}: {path} has dtype {document['dtype']}, compressor {name} and filters "
+            f"{filters}; expected plain numbers or text, no filters, and a compressor among "
+            f"{', '.join(_COMPRESSORS)}. Nothing was changed. Copy the store with zarr to one "
+            "that has these."
+        )
+    try:
+        codec = None if settings is None else numcodecs.get_codec(dict(settings))
+    except Exception as error:
+        raise _bad_document(store, f"{path}/.zarray", error) from error
+    return Zarr2Array(
+        store, path, shape, chunk_shape, dtype, dims, attributes, codec, separator, order
+    )
+
+
+def _check_blosc(data: bytes, n_bytes: int | None) -> None:
+    """Hold the sizes in the header against the data: the decoder believes them."""
+    sizes = np.frombuffer(data[4:16], "<u4")
+    if len(sizes) != 3 or sizes[2] != len(data):
+        raise ValueError("cut short")
+    if n_bytes is not None and sizes[0] != n_bytes:
+        raise ValueError(f"{sizes[0]} bytes, expected {n_bytes}")
+
+
+def _size(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError(f"{value!r} is no size")
+    return value
+
+
+def _document(store: Store, key: str, required: bool) -> dict[str, Any]:
+    data = store.read(key)
+    if data is None and not required:
+        return {}
+    try:
+        document = json.loads(data or b"")
+        if not isinstance(document, dict):
+            raise ValueError("no JSON object")
+        return document
+    except ValueError as error:
+        raise _bad_document(store, key, error) from error
+
+
+def _bad_document(store: Store, key: str, error: Exception) -> DamagedStoreError:
+    return DamagedStoreError(
+        f"{store.name}: the metadata {key} is missing or damaged ({error}). Nothing was changed. "
+        "Restore that file from a copy."
+    )
