@@ -21,6 +21,7 @@ from checkpoint.errors import (
     DifferentRunError,
     ExactnessWarning,
     RunExistsError,
+    StoreWriteError,
     UnsupportedStepError,
 )
 from checkpoint.import_arviz import TreeSource
@@ -223,6 +224,8 @@ def _write(
     histories: Sequence[ChainHistory],
     sampling_time: float,
 ) -> None:
+    if store.read_only:
+        raise StoreWriteError(f"{store.name} was opened read-only. Open it for writing.")
     store.lock()
     try:
         _check_empty(store)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from pymc.sampling import mcmc
 
+from checkpoint._pymc.counters import lead_of_state
 from checkpoint._pymc.results import stats_columns
 from checkpoint._pymc.setup import Arguments, exact_compilation, prepare
 from checkpoint._pymc.steps import copy_step
@@ -73,6 +74,19 @@ class Recorded:
 
     def stat(self, step_idx: int, name: str, chain: int) -> np.ndarray[Any, Any]:
         return self._traces[chain]._stats[step_idx][name][: self.draw_idx[chain]]
+
+    def data(self, group: str) -> dict[str, Any]:
+        return {}
+
+    def coords(self) -> dict[str, Any]:
+        return {}
+
+    def dims(self, name: str) -> list[str]:
+        return []
+
+    def state_lead(self, chain: int, *, allow_pickle: bool) -> int | None:
+        state = self.state(chain, allow_pickle=allow_pickle)
+        return lead_of_state(state, int(self.draw_idx[chain]), self.tune, 10)
 
     def state(self, chain: int, *, allow_pickle: bool) -> Any:
         assert allow_pickle

@@ -124,7 +124,8 @@ def differences(
 
 
 def _same(a: Any, b: Any) -> bool:
-    x, y = np.asarray(a), np.asarray(b)
+    # ArviZ 0 makes a vector of what is a single number.
+    x, y = np.squeeze(np.asarray(a)), np.squeeze(np.asarray(b))
     if x.dtype.kind in "fc" and y.dtype.kind in "fc":
         return np.array_equal(x, y, equal_nan=True)
     # Files keep texts, dates and labels of several levels in other dtypes.
