@@ -25,12 +25,22 @@ from checkpoint._pymc.states import (
 from checkpoint._pymc.steps import copy_generator, copy_step, flatten, start_chain
 from checkpoint.arrays import TEXT
 from checkpoint.checks import seed_text
-from checkpoint.errors import ArgumentError, DifferentRunError, UnsupportedStepError
+from checkpoint.errors import (
+    ArgumentError,
+    DamagedStoreError,
+    DifferentRunError,
+    UnsupportedStepError,
+)
 from checkpoint.imported_rows import ChainHistory
 from checkpoint.pymc_store import PyMCStore
+from checkpoint.recording import stat_path, variable_path
 from checkpoint.rows import Values
 
 __all__ = ["PyMCSource"]
+
+
+_NEVER_NAN = frozenset({"step_size", "scaling"})
+"""Stats that tell by NaN that a draw was not written."""
 
 
 class PyMCSource:
@@ -126,6 +136,11 @@ class PyMCSource:
             self._store.state_lead(chain, allow_pickle=True) if n else 0
             for chain, n in enumerate(self._n_rows)
         ]
+        for chain, lead in enumerate(self._leads):
+            if lead and self._are_written(chain, lead):
+                # PyMC was killed between the state and the count of these draws.
+                self._n_rows[chain] += lead
+                self._leads[chain] = 0
         if preparation.is_population:
             # They step together: none can go on from another draw than the others.
             first_n = min(self._n_rows)
@@ -135,13 +150,31 @@ class PyMCSource:
             self._n_rows = [first_n] * self.chains
         return [self._history(preparation, chain) for chain in range(self.chains)]
 
+    def _are_written(self, chain: int, n_draws: int) -> bool:
+        """Return whether draws that are not counted are in the store all the same.
+
+        They are written in one go, before the state; what is not written is NaN.
+        """
+        start = self._n_rows[chain]
+        if n_draws != min(self._store.draws_per_chunk, self.tune + self.draws - start):
+            return False
+        paths = [variable_path(name) for name in self._store.variables]
+        # Some stats are NaN in every draw.
+        paths += [stat_path(*stat) for stat in self._store.stats if stat[1] in _NEVER_NAN]
+        try:
+            rows = [self._store.rows(path, chain, start, start + n_draws) for path in paths]
+        except DamagedStoreError:  # a chunk is not there
+            return False
+        return not any(np.isnan(values).any() for values in rows if values.dtype.kind in "fc")
+
     def _history(self, preparation: Preparation, chain: int) -> ChainHistory:
         n_rows = self._n_rows[chain]
         stats = self._stats(preparation, chain)
         if not n_rows:
             return ChainHistory(0, {}, {}, None)
         draws: dict[str, Values] = {
-            name: self._store.values(name, chain)[:n_rows] for name in self._store.variables
+            name: self._store.rows(variable_path(name), chain, 0, n_rows)
+            for name in self._store.variables
         }
         if any(name not in draws for name in preparation.value_names):
             self._note(
@@ -191,7 +224,8 @@ class PyMCSource:
         stats = {}
         for step_idx, name, dtype in stats_columns(preparation.step):
             if (step_idx, name) in recorded:
-                stats[step_idx, name] = self._store.stat(step_idx, name, chain)[:n_rows]
+                path = stat_path(step_idx, name)
+                stats[step_idx, name] = self._store.rows(path, chain, 0, n_rows)
             elif dtype != TEXT and (note := f"the stat {name} (NaN, 0 or false)") not in self.notes:
                 self.notes.append(note)
         return stats

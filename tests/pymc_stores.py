@@ -69,11 +69,14 @@ class Recorded:
         self._traces.append(trace)
         self._states.append(pickle.dumps(step.sampling_state))
 
-    def values(self, name: str, chain: int) -> np.ndarray[Any, Any]:
-        return self._traces[chain].samples[name][: self.draw_idx[chain]]
+    draws_per_chunk = 10
 
-    def stat(self, step_idx: int, name: str, chain: int) -> np.ndarray[Any, Any]:
-        return self._traces[chain]._stats[step_idx][name][: self.draw_idx[chain]]
+    def rows(self, path: str, chain: int, start: int, stop: int) -> np.ndarray[Any, Any]:
+        group, _, name = path.partition("/")
+        if group != "sample_stats":
+            return self._traces[chain].samples[name][start:stop]
+        step_idx, _, name = name.removeprefix("sampler_").partition("__")
+        return self._traces[chain]._stats[int(step_idx)][name][start:stop]
 
     def data(self, group: str) -> dict[str, Any]:
         return {}

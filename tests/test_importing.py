@@ -485,6 +485,36 @@ def test_stores_of_zarr_trace_go_on(path, tmp_path):
             assert np.concatenate(values, axis=1).tobytes() == expected[key].tobytes(), key
 
 
+def with_draw_idx(path: Path, folder: Path, *counts: int) -> Path:
+    """Return a store of ZarrTrace, unpacked, that counts other numbers of draws."""
+    shutil.unpack_archive(path, folder)
+    array = folder / "_sampling_state" / "draw_idx"
+    document = json.loads((array / ".zarray").read_text())
+    (array / ".zarray").write_text(json.dumps(document | {"compressor": None, "dtype": "<i8"}))
+    for chain, n in enumerate(counts):
+        (array / str(chain)).write_bytes(np.array([n], "<i8").tobytes())
+    return folder
+
+
+def test_draws_before_a_state_are_taken_though_they_are_not_counted(tmp_path):
+    [path] = [path for path in MINE if path.stem.endswith("_stopped")]
+    case = CASES["stopped"]
+    with case.model():
+        imported(path, tmp_path / "a.zarr", allow_pickle=True, cores=1)
+        source = with_draw_idx(path, tmp_path / "source", 8, 8)
+        assert "bit for bit as PyMC" in imported(source, tmp_path / "b.zarr", allow_pickle=True)
+        found = [checkpoint.open(tmp_path / name) for name in ("a.zarr", "b.zarr")]
+        assert list(found[1].draw_idx) == [16, 8]
+        assert (found[0].posterior == found[1].posterior).all()
+        # Not if one of them is missing.
+        for name in ("posterior/x", "warmup_posterior/x"):
+            for chunk in (source / name).glob("0.1.*"):
+                chunk.unlink()
+        said = imported(source, tmp_path / "c.zarr", allow_pickle=True)
+        assert "chain 0: PyMC stored that 8 draws later" in said
+        assert list(checkpoint.open(tmp_path / "c.zarr").draw_idx) == [8, 8]
+
+
 def same_machine(facts: dict[str, Any]) -> bool:
     """Return whether a store was written with the versions and the processor of here."""
     now, versions = environment(), facts["versions"]
