@@ -13,6 +13,7 @@ from checkpoint._pymc.adaptation import adapt, needs_stats, stepped_once
 from checkpoint._pymc.points import unconstrained_draws
 from checkpoint._pymc.results import STAT_NAMES, stats_columns
 from checkpoint._pymc.setup import Preparation
+from checkpoint._pymc.states import lacks_mass_matrix
 from checkpoint._pymc.trees import open_groups
 from checkpoint.arrays import TEXT
 from checkpoint.errors import ArgumentError, ChainError
@@ -98,6 +99,8 @@ class TreeSource:
             If there are no step sizes where the step methods need them.
         """
         stats = self._stats(preparation)
+        if lacks_mass_matrix(preparation):
+            self.notes.append("the mass matrix; the initialisation has found it anew")
         model = preparation.model
         _, dims = pymc_model.coords_and_dims(model)
         draws = {name: self._values(name, dims.get(name, [])) for name in self.variables}

@@ -141,9 +141,10 @@ class PyMCSource:
                 # PyMC was killed between the state and the count of these draws.
                 self._n_rows[chain] += lead
                 self._leads[chain] = 0
-        if preparation.is_population:
+        first_n = min(self._n_rows)
+        if preparation.is_population and max(self._n_rows) > first_n:
             # They step together: none can go on from another draw than the others.
-            first_n = min(self._n_rows)
+            self._note(f"draws from {first_n} on, which not all chains of the population have")
             self._leads = [
                 (lead or 0) + n - first_n for lead, n in zip(self._leads, self._n_rows, strict=True)
             ]

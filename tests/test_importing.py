@@ -60,10 +60,6 @@ def assert_holds(target: Path, result: Any) -> None:
             assert values.tobytes() == array.values.tobytes(), name
 
 
-def copy_of(result: Any) -> Any:
-    return result.copy()
-
-
 @pytest.fixture(scope="module")
 def schools() -> Any:
     with eight_schools():
@@ -284,7 +280,7 @@ def test_another_model_is_refused(model, what, schools, tmp_path):
 
 def test_what_is_missing_is_named(schools, tmp_path):
     target = tmp_path / "fit.zarr"
-    source = copy_of(schools)
+    source = schools.copy()
     del source["posterior"]["theta"], source["warmup_posterior"]["theta"]
     with eight_schools():
         with pytest.raises(DifferentRunError, match="theta: not in the source") as caught:
@@ -293,7 +289,7 @@ def test_what_is_missing_is_named(schools, tmp_path):
         names = ["mu", "tau", "standard"]
         imported(source, target, var_names=names)
         checkpoint.sample(target, draws=62, var_names=names, cores=1, **SMALL)
-        source = copy_of(schools)
+        source = schools.copy()
         for group in ("sample_stats", "warmup_sample_stats"):
             del source[group]["lp"], source[group]["tree_depth"]
         said = imported(source, tmp_path / "b.zarr")
@@ -483,6 +479,13 @@ def test_stores_of_zarr_trace_go_on(path, tmp_path):
             if case.arguments["tune"]:
                 values.insert(0, result["warmup_posterior"][key.split("/")[-1]].values)
             assert np.concatenate(values, axis=1).tobytes() == expected[key].tobytes(), key
+
+
+def test_pickles_of_zarr_trace_are_not_loaded_without_leave(tmp_path):
+    target = tmp_path / "fit.zarr"
+    with CASES["finished"].model(), pytest.raises(UnsupportedStepError, match="allow_pickle=True"):
+        import_run(MINE[0], target)
+    assert not target.exists()
 
 
 def with_draw_idx(path: Path, folder: Path, *counts: int) -> Path:
