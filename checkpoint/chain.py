@@ -13,7 +13,7 @@ import numpy as np
 from checkpoint._pymc.results import log_warnings_of
 from checkpoint._pymc.steps import copy_generator, copy_step, flatten, start_chain
 from checkpoint.adapters import Adapter, AdapterSchema, StepAdapter, make_adapter
-from checkpoint.errors import ChainError, CheckpointError
+from checkpoint.errors import ChainError, CheckpointError, DamagedStoreError
 from checkpoint.manifest import Manifest
 from checkpoint.recording import RowPlan
 from checkpoint.recovery import ChainRecord, recover
@@ -22,7 +22,15 @@ from checkpoint.rows import RowSource
 from checkpoint.stores import Store
 from checkpoint.writer import ChainWriter
 
-__all__ = ["ChainTask", "Observer", "point_at", "restore_steps", "run_chain", "state_at"]
+__all__ = [
+    "ChainTask",
+    "Observer",
+    "check_has_state",
+    "point_at",
+    "restore_steps",
+    "run_chain",
+    "state_at",
+]
 
 Point = Mapping[str, Any]
 
@@ -167,9 +175,28 @@ def begin(task: ChainTask, record: ChainRecord) -> tuple[Any, list[Adapter], Poi
         methods = zip(adapters, flatten(step), strict=True)
         started = [adapter.start(method, copy_generator(task.rng)) for adapter, method in methods]
         return _with_methods(step, started), adapters, dict(task.start)
+    check_has_state(manifest, record, record.n_rows - 1)
     replay_last_draw(task, record)
     step = restore_steps(step, adapters, record, record.n_rows - 1)
     return step, adapters, point_at(manifest, record, record.n_rows - 1)
+
+
+def check_has_state(manifest: Manifest, record: ChainRecord, draw_idx: int) -> None:
+    """Hold that a chain can be continued from a recorded draw.
+
+    Raises
+    ------
+    DamagedStoreError
+        If the draw was imported without the state after it: the last imported draw is lost.
+    """
+    first = manifest.first_state(record.chain)
+    if draw_idx < first:
+        raise DamagedStoreError(
+            f"{record.store.name}: chain {record.chain} was imported up to draw {first}, and has "
+            f"only {record.n_rows} draws left; the state of the sampler came with the last one. "
+            "Nothing was changed. Restore the store from a copy, or import again into another "
+            "path."
+        )
 
 
 def restore_steps(step: Any, adapters: Sequence[Adapter], rows: RowSource, draw_idx: int) -> Any:

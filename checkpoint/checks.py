@@ -23,6 +23,7 @@ from checkpoint.recovery import ChainRecord
 from checkpoint.stores import Store
 
 __all__ = [
+    "LOGP_TOLERANCE",
     "check_logp",
     "check_pickles",
     "check_same_model",
@@ -32,7 +33,7 @@ __all__ = [
     "settings_of",
 ]
 
-_LOGP_TOLERANCE = 1e-6
+LOGP_TOLERANCE = 1e-6
 """Another processor or library may move the last bits of a log-probability, not its sixth digit."""
 
 
@@ -150,7 +151,7 @@ def check_logp(
     """
     found = []
     for chain, recorded, now in _logps(manifest, preparation, records):
-        if not np.isclose(now, recorded, rtol=_LOGP_TOLERANCE, atol=_LOGP_TOLERANCE):
+        if not np.isclose(now, recorded, rtol=LOGP_TOLERANCE, atol=LOGP_TOLERANCE):
             found.append(f"logp of chain {chain}: recorded as {recorded!r}, now {now!r}")
     refuse(store, "of a model with another log-probability", found)
 

@@ -1,4 +1,4 @@
-"""`convert`: write a run into another store, of another kind or laid out in another way."""
+"""`convert`: write a run, or draws of others, into another store, laid out as asked."""
 
 import warnings
 from collections.abc import Iterator
@@ -8,9 +8,16 @@ from typing import Any, Literal
 
 from checkpoint import hierarchy
 from checkpoint.arguments import UNSET, Options, check_options
-from checkpoint.errors import ArgumentError, DamagedStoreError, DamageWarning, RunNotFoundError
+from checkpoint.errors import (
+    ArgumentError,
+    DamagedStoreError,
+    DamageWarning,
+    NotARunError,
+    RunNotFoundError,
+)
 from checkpoint.filling import Block, check_empty, fill
-from checkpoint.inspection import Run
+from checkpoint.importing import import_run, is_result
+from checkpoint.inspection import Run, open_run
 from checkpoint.manifest import Manifest
 from checkpoint.recovery import ChainRecord, recover, warn_of_damage
 from checkpoint.stores import Store, as_store
@@ -22,29 +29,51 @@ def convert(
     source: Any,
     target: Any,
     *,
+    model: Any = None,
     zarr_format: Literal[2, 3] | None = None,
     compressor: Any = UNSET,
     draws_per_chunk: int | None = None,
+    allow_pickle: bool = False,
+    **arguments: Any,
 ) -> Run:
-    """Write a run into another store, with all that it has recorded.
+    """Write a run, or draws that others recorded, into another store.
 
-    The model is not needed, and no code in the source is run. `checkpoint.sample` continues the
-    run in the target as it would in the source, bit for bit.
+    A **run of this package** is written as it is, with all that it has recorded. The model is not
+    needed, and no code in the source is run. `checkpoint.sample` continues the run in the target
+    as it would in the source, bit for bit.
+
+    A **store of PyMC's ZarrTrace** becomes a run. It goes on bit for bit if state and draws
+    belong together and transformed variables were stored, which is checked. An **InferenceData or
+    DataTree**, with step sizes in its stats and best with its warm-up, becomes a run that goes
+    on as a valid Markov chain, not bit for bit. Both need the model, and a warning says what is
+    not as it was.
 
     Parameters
     ----------
-    source : path, URL, or store
-        As in `checkpoint.sample`. It is read only, and no lock of it is taken: the run may be
-        finished, interrupted, torn by a kill, or being sampled. Then what is committed at that
-        moment is converted.
+    source : path, URL, store, InferenceData or DataTree
+        A run, as in `checkpoint.sample`; a store of PyMC's; a result, or a netCDF file or Zarr
+        store of one. It is read only, and no lock of it is taken: a run may be finished,
+        interrupted, torn by a kill, or being sampled. Then what is committed at that moment is
+        converted.
     target : path, URL, or store
         As in `checkpoint.sample`. It must be empty.
+    model : Model, optional
+        What the draws of others are of; that of the context unless given.
     zarr_format : {2, 3}, optional
-        That of the source unless given.
+        That of the source unless given; 3 for draws of others.
     compressor : numcodecs or zarr codec, or None, optional
-        For the chunks. That of the source unless given.
+        For the chunks. That of the source unless given; zstd for draws of others.
     draws_per_chunk : int, optional
-        Draws in a chunk of the arrays. As in the source unless given.
+        Draws in a chunk of the arrays. As in the source unless given; as `checkpoint.sample`
+        chooses for draws of others.
+    allow_pickle : bool
+        Whether pickles in a source of others may be loaded, which can run code: only for stores
+        you trust. The sampler state in a store of PyMC's is one.
+    **arguments
+        What draws of others were sampled with, as for `checkpoint.sample`: ``step``,
+        ``random_seed``, ``cores``, ``var_names``, ``initvals``, ``init``, ``n_init``,
+        ``jitter_max_retries``, ``backend``, ``compile_kwargs``, ``target_accept`` and others for
+        step methods. For results `random_seed` is that of the draws to come.
 
     Returns
     -------
@@ -54,12 +83,17 @@ def convert(
     Raises
     ------
     ArgumentError
-        If source and target are the same place, or an argument cannot be used.
+        If source and target are the same place, an argument cannot be used, or the model is
+        missing.
     RunNotFoundError
         If the source is empty.
     RunExistsError, NotARunError
         If the target is not. Nothing is changed. `NotARunError` also if the source holds
         something else.
+    DifferentRunError
+        If the source is of another model or of other step methods; it lists each difference.
+    UnsupportedStepError
+        If pickles would be loaded without leave, or a step method declares no state.
     FormatVersionError, DamagedStoreError
         If the source cannot be read.
     RunLockedError
@@ -71,12 +105,18 @@ def convert(
     -----
     DamageWarning
         If draws in the source cannot be read. Those before them are converted, for each chain.
+    ExactnessWarning
+        If the run in the target does not go on bit for bit, or nothing tells whether it does.
 
     Notes
     -----
     Durability: on return the target is durable. Killed before that, it holds no run, and can be
-    the target again. In memory are the draws of the source that are not yet in its arrays, and a
-    few chunks of one chain.
+    the target again. In memory are the draws of a run that are not yet in its arrays, and a
+    few chunks of one chain; of others, all draws.
+
+    Of draws of others only the last of each chain has the state of the sampler. What they lack
+    is NaN, 0 or false. A result without warm-up makes a run with ``tune=0``: leave `tune` out when
+    it is continued.
 
     Examples
     --------
@@ -90,20 +130,40 @@ def convert(
     >>> run.draw_idx.tolist(), run.finished
     ([100, 100], True)
     """
-    options = Options(
-        zarr_format=zarr_format, compressor=compressor, draws_per_chunk=draws_per_chunk
-    )
-    check_options(options)
     goal = as_store(target)
-    return Run(goal, _convert_run(as_store(source), goal, options))
+    layout = {
+        "zarr_format": zarr_format,
+        "compressor": compressor,
+        "draws_per_chunk": draws_per_chunk,
+    }
+    found = None if is_result(source) else _run_in(as_store(source))
+    if found is None:
+        import_run(source, goal, model=model, allow_pickle=allow_pickle, **layout, **arguments)
+        return open_run(goal)
+    if arguments:
+        raise ArgumentError(
+            f"{', '.join(arguments)}: {found[0].name} holds a run of checkpoint, which is "
+            "converted as it is. Nothing was changed. Leave that out."
+        )
+    options = Options(**layout)
+    check_options(options)
+    return Run(goal, _convert_run(*found, goal, options))
 
 
-def _convert_run(source: Store, target: Store, options: Options) -> Manifest:
-    """Write a run of ours into another store; return its manifest there."""
-    _check_apart(source, target)
-    manifest = hierarchy.read_manifest(source)
+def _run_in(source: Store) -> tuple[Store, Manifest] | None:
+    """Return a store with the manifest of the run in it, or None if something else is there."""
+    try:
+        manifest = hierarchy.read_manifest(source)
+    except NotARunError:
+        return None
     if manifest is None:
         raise RunNotFoundError(f"{source.name} holds no run. Check the path.")
+    return source, manifest
+
+
+def _convert_run(source: Store, manifest: Manifest, target: Store, options: Options) -> Manifest:
+    """Write a run of ours into another store; return its manifest there."""
+    _check_apart(source, target)
     check_empty(target)
     records = [recover(source, manifest, chain) for chain in range(manifest.chains)]
     warn_of_damage(records, stacklevel=3)

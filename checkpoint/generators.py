@@ -19,6 +19,7 @@ __all__ = [
     "WordReader",
     "generator_from_json",
     "generator_from_words",
+    "generator_spawned_beside",
     "generator_to_json",
     "generator_words",
     "words_of_raw",
@@ -121,6 +122,18 @@ def generator_from_words(
     generator = _bit_generator(bit_generator, seed_sequence)
     generator.state = state
     return np.random.Generator(generator)
+
+
+def generator_spawned_beside(generator: np.random.Generator, n_on: int) -> np.random.Generator:
+    """Return the fresh Generator that is spawned `n_on` places behind one from the same parent."""
+    bit_generator: Any = generator.bit_generator
+    seed_seq = bit_generator.seed_seq
+    *parent, place = seed_seq.spawn_key
+    key = (*parent, (place + n_on) % (1 << 32))
+    seed_sequence = np.random.SeedSequence(
+        seed_seq.entropy, spawn_key=key, pool_size=seed_seq.pool_size
+    )
+    return np.random.Generator(type(bit_generator)(seed_sequence))
 
 
 def generator_to_json(generator: np.random.Generator) -> dict[str, str]:

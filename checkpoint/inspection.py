@@ -22,7 +22,7 @@ from checkpoint.run_setup import read_constants
 from checkpoint.stores import Store, as_store
 from checkpoint.views import View
 
-__all__ = ["Run", "open"]
+__all__ = ["Run", "open", "open_run"]
 
 
 def open(store: Any) -> "Run | PyMCRun":
@@ -58,16 +58,27 @@ def open(store: Any) -> "Run | PyMCRun":
     """
     place = as_store(store)
     try:
-        manifest = hierarchy.read_manifest(place)
+        run = open_run(place)
     except NotARunError:
         if (found := PyMCStore.find(place)) is None:
             raise
         return PyMCRun(found)
-    if manifest is None:
-        raise RunNotFoundError(f"{place.name} holds no run. Check the path.")
-    run = Run(place, manifest)
     warn_of_damage(run._records, stacklevel=2)
     return run
+
+
+def open_run(store: Store) -> "Run":
+    """Return the view of a run of ours.
+
+    Raises
+    ------
+    RunNotFoundError, NotARunError, FormatVersionError
+        If there is none that can be read.
+    """
+    manifest = hierarchy.read_manifest(store)
+    if manifest is None:
+        raise RunNotFoundError(f"{store.name} holds no run. Check the path.")
+    return Run(store, manifest)
 
 
 class Run(View):
@@ -125,7 +136,7 @@ class Run(View):
         Raises
         ------
         ArgumentError
-            If that draw is not recorded.
+            If that draw is not recorded, or was imported without the state after it.
         UnsupportedStepError
             If a step method declares no state and was pickled.
         """
@@ -135,6 +146,12 @@ class Run(View):
             raise ArgumentError(
                 f"{self._store.name}: draw {draw} of chain {chain} is not recorded; "
                 f"expected 0 to {record.n_rows - 1}, warm-up included."
+            )
+        first = self._manifest.first_state(chain)
+        if draw_idx < first:
+            raise ArgumentError(
+                f"{self._store.name}: draw {draw_idx} of chain {chain} was imported, without the "
+                f"state of the sampler after it; expected {first} to {record.n_rows - 1}."
             )
         states = []
         for schema in read_constants(self._store, self._manifest):

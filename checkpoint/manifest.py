@@ -56,6 +56,11 @@ class Manifest:
         Which of PyMC's ways to start a chain the run began with.
     fastmath : bool
         Whether the model was compiled with fastmath.
+    n_imported : tuple of int
+        For each chain the number of rows at its start that came without the state of the sampler;
+        empty if there are none.
+    origin : str
+        Where imported rows came from and how exactly they are continued, for people.
     """
 
     run_id: int
@@ -78,6 +83,8 @@ class Manifest:
     start_logp: tuple[str, ...]
     sequential: bool
     fastmath: bool
+    n_imported: tuple[int, ...] = ()
+    origin: str = ""
 
     @property
     def total(self) -> int:
@@ -86,6 +93,10 @@ class Manifest:
 
     def with_draws(self, draws: int) -> "Manifest":
         return replace(self, draws=draws)
+
+    def first_state(self, chain: int) -> int:
+        """Return the first row of a chain that has the state of the sampler after it."""
+        return self.n_imported[chain] if self.n_imported else 0
 
     @cached_property
     def codec(self) -> Compressor:
@@ -201,8 +212,9 @@ class Manifest:
                 "root group from a copy."
             )
         values["columns"] = tuple(Column.from_json(item) for item in values["columns"])
-        for name in ("schemas", "variables", "rngs", "start_logp"):
-            values[name] = tuple(values[name])
+        for name in ("schemas", "variables", "rngs", "start_logp", "n_imported"):
+            if name in values:
+                values[name] = tuple(values[name])
         return cls(**values)
 
 

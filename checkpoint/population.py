@@ -22,7 +22,7 @@ from checkpoint._pymc.steps import (
 )
 from checkpoint.adapters import make_adapter
 from checkpoint.adapters.fields import set_attribute
-from checkpoint.chain import ChainTask, Observer, point_at
+from checkpoint.chain import ChainTask, Observer, check_has_state, point_at
 from checkpoint.errors import ChainError, CheckpointError
 from checkpoint.recovery import recover
 from checkpoint.writer import ChainWriter
@@ -53,6 +53,7 @@ def run_population(tasks: Sequence[ChainTask], observer: Observer) -> None:
         start_chain(step, rng, manifest.tune, manifest.draws, sequential=False)
         adapters = [make_adapter(schema) for schema in task.schemas]
         if first:
+            check_has_state(manifest, record, first - 1)
             for adapter, method in zip(adapters, flatten(step), strict=True):
                 adapter.restore(method, record, first - 1)
         population.append(point_at(manifest, record, first - 1) if first else dict(task.start))

@@ -89,7 +89,8 @@ def replay_last_draw(task: "ChainTask", record: ChainRecord) -> None:
         If it does not and nothing that may alter the last bits has changed.
     """
     draw_idx = record.n_rows - 1
-    if draw_idx < 1 or any(schema.is_pickled for schema in task.schemas):
+    first = 1 + task.manifest.first_state(task.chain)  # the state before it is needed
+    if draw_idx < first or any(schema.is_pickled for schema in task.schemas):
         return
     made = record.rows(draw_idx, draw_idx + 1)
     differing = _differing(made, _repeat(task, record, draw_idx))

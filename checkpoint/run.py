@@ -38,7 +38,7 @@ from checkpoint.run_setup import (
 )
 from checkpoint.stores import Store
 
-__all__ = ["ActiveRun", "as_recorded", "begin", "find_or_create", "result"]
+__all__ = ["ActiveRun", "arguments_of", "as_recorded", "begin", "find_or_create", "result"]
 
 
 @dataclass(frozen=True)
@@ -104,8 +104,8 @@ def find_or_create(store: Store, options: Options, model: Any) -> ActiveRun:
             'Check the path, or pass resume="auto" to begin one.'
         )
     if found is None:
-        return _create(store, options, _arguments(options, model))
-    return _reopen(store, found, options, _arguments(options, model))
+        return _create(store, options, arguments_of(options, model))
+    return _reopen(store, found, options, arguments_of(options, model))
 
 
 def result(run: ActiveRun, options: Options) -> Any:
@@ -269,7 +269,8 @@ def _check_store_options(store: Store, manifest: Manifest, options: Options) -> 
     refuse(store, "with other settings", found)
 
 
-def _arguments(options: Options, model: Any) -> Arguments:
+def arguments_of(options: Options, model: Any) -> Arguments:
+    """Return what the setup of PyMC depends on."""
     compile_kwargs = dict(options.compile_kwargs or {})
     compile_kwargs.pop("fastmath", None)
     return Arguments(

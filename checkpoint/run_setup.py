@@ -33,6 +33,7 @@ from checkpoint.stores import Store
 
 __all__ = [
     "StoreSettings",
+    "contents_of",
     "create_run",
     "describe_run",
     "extend_run",
@@ -118,7 +119,7 @@ def create_run(
     -----
     Durability: on return the run is durable.
     """
-    hierarchy.create(store, manifest, _contents(preparation, schemas))
+    hierarchy.create(store, manifest, contents_of(preparation, schemas))
 
 
 def extend_run(
@@ -130,7 +131,7 @@ def extend_run(
 ) -> Manifest:
     """Make room for more draws and return the new manifest."""
     longer = manifest.with_draws(draws)
-    hierarchy.extend(store, longer, _contents(preparation, schemas))
+    hierarchy.extend(store, longer, contents_of(preparation, schemas))
     return longer
 
 
@@ -219,7 +220,8 @@ def _chunks(
     return max(1, min(draws_per_chunk, tune)), min(draws_per_chunk, draws)
 
 
-def _contents(preparation: Preparation, schemas: Sequence[AdapterSchema]) -> hierarchy.Contents:
+def contents_of(preparation: Preparation, schemas: Sequence[AdapterSchema]) -> hierarchy.Contents:
+    """Return what the hierarchy of a run holds beside its rows."""
     coords, dims = pymc_model.coords_and_dims(preparation.model)
     points = preparation.initial_points
     constants: dict[str, Any] = {}

@@ -20,6 +20,7 @@ __all__ = [
     "coords_and_dims",
     "current_model",
     "data_groups",
+    "differences",
     "digest",
     "fingerprint",
     "last_logp",
@@ -93,6 +94,47 @@ def fingerprint(model: Any) -> dict[str, str]:
         for name, values in data.items():
             facts[f"{group} {name}"] = digest(values)
     return facts
+
+
+def differences(
+    model: Any, coords: Mapping[str, Any], data: Mapping[str, Mapping[str, Any]]
+) -> list[str]:
+    """Return a line for each recorded coordinate and datum that a model has with other values.
+
+    Parameters
+    ----------
+    model : Model
+    coords : mapping of str to array
+        Coordinates by dimension.
+    data : mapping of str to mapping of str to array
+        Constant and observed data, by group and name.
+    """
+    now, _ = coords_and_dims(model)
+    found = [
+        f"coords of {dim}: recorded as {_shown(coords[dim])}, now {_shown(now[dim])}"
+        for dim in sorted(set(coords) & set(now))
+        if now[dim] is not None and not _same(coords[dim], now[dim])
+    ]
+    for group, of_model in data_groups(model).items():
+        recorded = data.get(group, {})
+        for name in sorted(set(of_model) & set(recorded)):
+            if not _same(recorded[name], of_model[name]):
+                found.append(f"{group} {name}: not what was recorded")
+    return found
+
+
+def _same(a: Any, b: Any) -> bool:
+    # ArviZ 0 makes a vector of what is a single number.
+    x, y = np.squeeze(np.asarray(a)), np.squeeze(np.asarray(b))
+    if x.dtype.kind in "fc" and y.dtype.kind in "fc":
+        return np.array_equal(x, y, equal_nan=True)
+    # Files keep texts, dates and labels of several levels in other dtypes.
+    return np.array_equal(x, y) or [str(v) for v in x.ravel()] == [str(v) for v in y.ravel()]
+
+
+def _shown(values: Any) -> str:
+    items = np.asarray(values).ravel()
+    return ", ".join(map(str, items[:4])) + (" ..." if len(items) > 4 else "")
 
 
 def start_logp(preparation: Preparation) -> list[float]:

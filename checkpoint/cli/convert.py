@@ -1,5 +1,6 @@
 """`checkpoint convert`: write a run into another store."""
 
+import runpy
 import warnings
 from pathlib import Path
 from typing import Any, Literal
@@ -31,18 +32,31 @@ _COMPRESSORS = ("zstd", "blosc", "bz2", "gzip", "lz4", "lzma", "zlib", "none")
     help=f"One of {', '.join(_COMPRESSORS)}. That of SOURCE unless given.",
 )
 @click.option("--draws-per-chunk", type=int, help="As in SOURCE unless given.")
+@click.option(
+    "--model",
+    metavar="FILE.py:NAME",
+    help="Where the model is, or a function that returns it. The file is run.",
+)
+@click.option("--allow-pickle", is_flag=True, help="Load pickles in SOURCE, which can run code.")
 def convert(
     source: str,
     target: str,
     zarr_format: Literal[2, 3] | None,
     compressor: str | None,
     draws_per_chunk: int | None,
+    model: str | None,
+    allow_pickle: bool,
 ) -> None:
     """Write the run in SOURCE into TARGET, which must be empty.
 
     Each is a directory, a zip file (its name ends in .zip) or the URL of an object store. SOURCE
     is not changed; it may be interrupted, or at work. checkpoint.sample continues the run in
     TARGET, bit for bit.
+
+    SOURCE may also be a store that PyMC's ZarrTrace wrote, with --allow-pickle, or a netCDF
+    file of a result of sampling. Both need --model, and what was given to pm.sample beyond its
+    defaults can be given to checkpoint.convert in Python only. A warning says how exactly
+    the run goes on.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", CheckpointWarning)
@@ -52,6 +66,8 @@ def convert(
             zarr_format=zarr_format,
             compressor=_compressor(compressor),
             draws_per_chunk=draws_per_chunk,
+            model=None if model is None else _model(model),
+            allow_pickle=allow_pickle,
         )
     for warning in caught:
         if issubclass(warning.category, CheckpointWarning):
@@ -65,6 +81,18 @@ def convert(
     manifest = hierarchy.read_manifest(as_store(target))
     assert manifest is not None  # it was written just now
     click.echo(f"{target}: {_layout(manifest)}{_nbytes(target)}.")
+
+
+def _model(place: str) -> Any:
+    """Return the model that a file makes."""
+    path, separator, name = place.rpartition(":")
+    if not separator or not Path(path).is_file():
+        raise ArgumentError(f"--model {place}: expected a file and a name in it, FILE.py:NAME.")
+    names = runpy.run_path(path)
+    if name not in names:
+        raise ArgumentError(f"--model {place}: {path} has no {name}.")
+    found = names[name]
+    return found() if callable(found) and not hasattr(found, "free_RVs") else found
 
 
 def _compressor(name: str | None) -> Any:
