@@ -48,8 +48,19 @@ class Compressor:
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> "Compressor":
-        """Return the compressor that a format 3 metadata document names."""
+        """Return the compressor that a format 3 metadata document names.
+
+        Raises
+        ------
+        DamagedStoreError
+            If it would run code from the store.
+        """
         name = str(document["name"]).removeprefix("numcodecs.")
+        if name == numcodecs.Pickle.codec_id:
+            raise DamagedStoreError(
+                "The store names pickle as its compressor, which would run code from it. "
+                "checkpoint never writes that: do not trust this store. Nothing was loaded."
+            )
         settings = dict(document.get("configuration", {}))
         if name == "blosc":
             settings.pop("typesize", None)

@@ -60,7 +60,7 @@ class PyMCStore:
     @cached_property
     def chains(self) -> int:
         """Number of chains."""
-        return self._array(layout.DRAW_IDX).shape[0]
+        return self._with_dims(layout.DRAW_IDX, 1).shape[0]
 
     @cached_property
     def draws(self) -> int:
@@ -118,12 +118,12 @@ class PyMCStore:
         """Return the coordinates of a group by dimension, without chain and draw."""
         return {
             path.removeprefix(f"{group}/"): self._array(path).read()
-            for path in self.arrays(group)
+            for path in self._in_group(group)
             if self._array(path).is_coordinate and path.split("/")[-1] not in ("chain", "draw")
         }
 
     def data(self, group: str) -> dict[str, np.ndarray[Any, Any]]:
-        """Return the arrays of `constant_data` or `observed_data` by name; empty without any."""
+        """Return the arrays of `constant_data` or `observed_data` by name; objects are left out."""
         return {
             path.removeprefix(f"{group}/"): self._array(path).read()
             for path in self.arrays(group)
@@ -142,8 +142,8 @@ class PyMCStore:
     def stat(self, step_idx: int, name: str, chain: int) -> np.ndarray[Any, Any]:
         """Return the recorded values of a stat, warm-up first, ``(draw_idx[chain], *shape)``.
 
-        Where several step methods know `model_logp`, PyMC keeps that of the last one; for the
-        others ZarrTrace has NaN.
+        PyMC hands on `model_logp` of the last step method only. The others have 0, as they have
+        in the result of `pm.sample`.
         """
         if (step_idx, name) not in self.stats:
             raise ArgumentError(
@@ -236,6 +236,8 @@ class PyMCStore:
 
     def rows(self, path: str, chain: int, start: int, stop: int) -> np.ndarray[Any, Any]:
         """Return some draws of an array of draws, counted with warm-up."""
+        if path.endswith("__model_logp") and not self._is_written(path, chain):
+            return np.zeros(stop - start)
         if not self._is_split(path):
             return self._of_chain(path, chain, start, stop)
         warmup = layout.path_of_phase(path, warmup=True)
@@ -268,7 +270,7 @@ class PyMCStore:
 
     def variable_paths(self, group: str) -> list[str]:
         """Return the paths of the variables of `posterior` or `unconstrained_posterior`."""
-        return [path for path in self.arrays(group) if not self._array(path).is_coordinate]
+        return [path for path in self._in_group(group) if not self._array(path).is_coordinate]
 
     @cached_property
     def _path_of(self) -> Mapping[str, str]:
@@ -314,7 +316,16 @@ class PyMCStore:
         return self._arrays[path]
 
     def _scalar(self, name: str) -> Any:
-        return self._array(f"{layout.STATE}/{name}").read()[()]
+        return self._with_dims(f"{layout.STATE}/{name}", 0).read()[()]
+
+    def _with_dims(self, path: str, n_dims: int) -> Zarr2Array:
+        array = self._array(path)
+        if len(array.shape) != n_dims:
+            raise DamagedStoreError(
+                f"{self.name}: {path} has the shape {array.shape}; expected {n_dims} dimensions. "
+                "Nothing was changed. Restore that array from a copy."
+            )
+        return array
 
     def _has_warmup(self, path: str) -> bool:
         return self.store.has(f"{layout.path_of_phase(path, warmup=True)}/.zarray")
@@ -327,6 +338,16 @@ class PyMCStore:
                 f"{self.tune} of warm-up. Nothing was changed. Restore it from a copy."
             )
         return bool(self.tune) and length == self.draws
+
+    def _is_written(self, path: str, chain: int) -> bool:
+        """Return whether a stat was recorded, if draws were: not left out for every draw.
+
+        ZarrTrace writes nothing then, and splitting it writes NaN.
+        """
+        first = layout.path_of_phase(path, warmup=True) if self._is_split(path) else path
+        if all(name.startswith(".") for name in self.store.names(first)):
+            return False
+        return not np.isnan(self._of_chain(first, chain, 0, min(1, self._n_rows(chain)))).any()
 
     def _of_chain(self, path: str, chain: int, start: int, stop: int) -> np.ndarray[Any, Any]:
         rows: np.ndarray[Any, Any] = self._array(path).read((chain, chain + 1), (start, stop))[0]

@@ -157,8 +157,8 @@ class View(ABC):
 
     def _variables(self, group: str, warmup: bool) -> Any:
         data = {path.split("/", 1)[1]: self._values(path, warmup) for path in self._paths(group)}
-        of_phase = layout.group_of_phase(group, warmup)
-        return self._dataset(data, of_phase, warmup)
+        # Coordinates are the same in both phases, and this one has its group in any case.
+        return self._dataset(data, group, warmup)
 
     def _stats(self, warmup: bool) -> Any:
         by_name: dict[str, list[np.ndarray[Any, Any]]] = {}

@@ -68,9 +68,14 @@ class Zarr2Array:
         ------
         DamagedStoreError
             If a chunk is missing or cannot be decoded.
+        FormatVersionError
+            If the values are objects.
         """
         if self.dtype is None:
-            raise TypeError(f"{self.path} is an array of objects")
+            raise FormatVersionError(
+                f"{self.store.name}: {self.path} is an array of pickled objects, which are not "
+                "loaded; expected numbers or text. Nothing was changed."
+            )
         bounds = (*bounds, *((0, n) for n in self.shape[len(bounds) :]))
         values = np.empty([stop - start for start, stop in bounds], self.dtype)
         if values.size == 0:
@@ -148,39 +153,50 @@ def open_array(store: Store, path: str) -> Zarr2Array:
     """
     document = _document(store, f"{path}/.zarray", required=True)
     attributes = _document(store, f"{path}/.zattrs", required=False)
+    dims = attributes.get("_ARRAY_DIMENSIONS", [])
+    if not isinstance(dims, list) or not all(isinstance(dim, str) for dim in dims):
+        raise _bad_document(store, f"{path}/.zattrs", f"{dims!r} are no names of dimensions")
     try:
-        shape = tuple(_size(n) for n in document["shape"])
-        chunk_shape = tuple(_size(n) for n in document["chunks"])
         is_object = document["dtype"] == "|O"
         dtype = None if is_object else np.dtype(document["dtype"])
-        dims = tuple(str(dim) for dim in attributes.get("_ARRAY_DIMENSIONS", ()))
-        settings = document["compressor"]
-        name = None if settings is None else settings["id"]
+        shape, chunk_shape = _grid(document["shape"], document["chunks"])
         separator, order = document.get("dimension_separator", "."), document["order"]
-        filters = document["filters"]
-        if len(shape) != len(chunk_shape) or separator not in (".", "/") or order not in ("C", "F"):
-            raise ValueError("shape, separator or order make no sense")
-        if any(size == 0 for n, size in zip(shape, chunk_shape, strict=True) if n > 0):
-            raise ValueError("chunks without length")
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _bad_document(store, f"{path}/.zarray", error) from error
-    if (
-        name not in (None, *_COMPRESSORS)
-        or (dtype is not None and dtype.kind not in _KINDS)
-        or (filters and not is_object)
-    ):
-        raise FormatVersionError(
-            f"{store.name}: {path} has dtype {document['dtype']}, compressor {name} and filters "
-            f"{filters}; expected plain numbers or text, no filters, and a compressor among "
-            f"{', '.join(_COMPRESSORS)}. Nothing was changed. Copy the store with zarr to one "
-            "that has these."
-        )
-    try:
-        codec = None if settings is None else numcodecs.get_codec(dict(settings))
-    except Exception as error:
+        compressor, filters = document["compressor"], document["filters"]
+        _check_plain(store, path, dtype, compressor, None if is_object else filters)
+        codec = None if compressor is None else numcodecs.get_codec(dict(compressor))
+        if separator not in (".", "/") or order not in ("C", "F"):
+            raise ValueError(f"separator {separator!r}, order {order!r}")
+    except FormatVersionError:
+        raise
+    except Exception as error:  # codecs raise what they like
         raise _bad_document(store, f"{path}/.zarray", error) from error
     return Zarr2Array(
-        store, path, shape, chunk_shape, dtype, dims, attributes, codec, separator, order
+        store, path, shape, chunk_shape, dtype, tuple(dims), attributes, codec, separator, order
+    )
+
+
+def _grid(shape: Any, chunk_shape: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    for size in (*shape, *chunk_shape):
+        if type(size) is not int or size < 0:
+            raise ValueError(f"{size!r} is no size")
+    if any(size == 0 for n, size in zip(shape, chunk_shape, strict=True) if n > 0):
+        raise ValueError("chunks without length")
+    return tuple(shape), tuple(chunk_shape)
+
+
+def _check_plain(
+    store: Store, path: str, dtype: np.dtype[Any] | None, compressor: Any, filters: Any
+) -> None:
+    """Hold that decoding an array can do nothing but decode it."""
+    name = None if compressor is None else compressor["id"]
+    is_plain = dtype is None or dtype.kind in _KINDS
+    if is_plain and not filters and name in (None, *_COMPRESSORS):
+        return
+    raise FormatVersionError(
+        f"{store.name}: {path} has dtype {dtype}, compressor {name} and filters {filters}; "
+        f"expected plain numbers or text, no filters, and a compressor among "
+        f"{', '.join(_COMPRESSORS)}. Nothing was changed. Copy the store with zarr to one that "
+        "has these."
     )
 
 
@@ -191,12 +207,6 @@ def _check_blosc(data: bytes, n_bytes: int | None) -> None:
         raise ValueError("cut short")
     if n_bytes is not None and sizes[0] != n_bytes:
         raise ValueError(f"{sizes[0]} bytes, expected {n_bytes}")
-
-
-def _size(value: Any) -> int:
-    if type(value) is not int or value < 0:
-        raise ValueError(f"{value!r} is no size")
-    return value
 
 
 def _document(store: Store, key: str, required: bool) -> dict[str, Any]:
@@ -212,7 +222,7 @@ def _document(store: Store, key: str, required: bool) -> dict[str, Any]:
         raise _bad_document(store, key, error) from error
 
 
-def _bad_document(store: Store, key: str, error: Exception) -> DamagedStoreError:
+def _bad_document(store: Store, key: str, error: Exception | str) -> DamagedStoreError:
     return DamagedStoreError(
         f"{store.name}: the metadata {key} is missing or damaged ({error}). Nothing was changed. "
         "Restore that file from a copy."

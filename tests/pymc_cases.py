@@ -64,6 +64,8 @@ class Case:
     """`finished`; `interrupt`, `error` or `kill` after the draws in `at`."""
     at: tuple[int, ...] = ()
     """For each chain, recorded draws or buffered ones, at which it ends."""
+    in_zip: bool = False
+    """Whether zarr 2's ZipStore keeps it, which cannot split the draws of warm-up."""
     consistent: bool = True
     """Whether the states are those after the last recorded draws."""
 
@@ -90,9 +92,9 @@ CASES = {
     "killed": Case(
         one_scale,
         {"include_transformed": True},
-        {"tune": 4, "draws": 5, "cores": 2},
+        {"tune": 3, "draws": 5, "cores": 2},
         end="kill",
-        at=(6, 0),
+        at=(5, 0),
     ),
     "stopped": Case(
         hierarchy,
@@ -114,5 +116,12 @@ CASES = {
         {"draws_per_chunk": 10, "compressor": None},
         {"tune": 0, "draws": 10},
         step="Metropolis",
+    ),
+    "zip": Case(
+        two_counts,
+        {"draws_per_chunk": 2},
+        {"tune": 2, "draws": 4},
+        step="Metropolis",
+        in_zip=True,
     ),
 }

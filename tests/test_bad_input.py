@@ -5,6 +5,8 @@ import json
 import os
 from pathlib import Path
 
+import numcodecs
+import numcodecs.pickles
 import numpy as np
 import pymc as pm
 import pytest
@@ -371,3 +373,21 @@ def test_a_step_method_without_a_state_is_refused(store):
 def test_eight_schools_is_unharmed_by_all_of_this(store):
     with eight_schools():
         assert checkpoint.sample(store, **ARGUMENTS).posterior["mu"].shape == (2, 20)
+
+
+@pytest.mark.parametrize("name", ["pickle", "numcodecs.pickle"])
+def test_a_compressor_that_would_run_code_is_refused(name, store, tmp_path, monkeypatch):
+    """Also where numcodecs loads pickles, as its older versions do."""
+    monkeypatch.setattr(numcodecs.pickles, "ALLOW_UNSAFE_PICKLE_DECODE", True, raising=False)
+    sample(store, zarr_format=2)
+    attributes = json.loads((store / ".zattrs").read_text())
+    attributes["checkpoint"]["compressor"] = {"name": name, "configuration": {}}
+    (store / ".zattrs").write_text(json.dumps(attributes))
+    trap = tmp_path / "trap"
+    for chunk in (store / "posterior/x").glob("[0-9]*"):
+        chunk.write_bytes(b"cos\nmkdir\n(V" + str(trap).encode() + b"\ntR.")
+    with pytest.raises(errors.DamagedStoreError, match="run code"):
+        _ = checkpoint.open(store).posterior
+    assert not trap.exists()
+    numcodecs.Pickle().decode(chunk.read_bytes())  # the trap is one
+    assert trap.exists()
