@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from checkpoint import hierarchy
+from checkpoint import hierarchy, layout
 from checkpoint.arguments import UNSET, Options, check_options
 from checkpoint.errors import (
     ArgumentError,
@@ -131,21 +131,21 @@ def convert(
     ([100, 100], True)
     """
     goal = as_store(target)
-    layout = {
+    laid_out = {
         "zarr_format": zarr_format,
         "compressor": compressor,
         "draws_per_chunk": draws_per_chunk,
     }
     found = None if is_result(source) else _run_in(as_store(source))
     if found is None:
-        import_run(source, goal, model=model, allow_pickle=allow_pickle, **layout, **arguments)
+        import_run(source, goal, model=model, allow_pickle=allow_pickle, **laid_out, **arguments)
         return open_run(goal)
     if arguments:
         raise ArgumentError(
             f"{', '.join(arguments)}: {found[0].name} holds a run of checkpoint, which is "
             "converted as it is. Nothing was changed. Leave that out."
         )
-    options = Options(**layout)
+    options = Options(**laid_out)
     check_options(options)
     return Run(goal, _convert_run(*found, goal, options))
 
@@ -155,6 +155,8 @@ def _run_in(source: Store) -> tuple[Store, Manifest] | None:
     try:
         manifest = hierarchy.read_manifest(source)
     except NotARunError:
+        if not source.names(layout.POSTERIOR):
+            raise
         return None
     if manifest is None:
         raise RunNotFoundError(f"{source.name} holds no run. Check the path.")

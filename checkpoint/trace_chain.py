@@ -10,7 +10,7 @@ from typing import Any
 
 from checkpoint._pymc.backends import ChainBase, StatsBijection
 from checkpoint._pymc.steps import copy_step, flatten, is_population
-from checkpoint.adapters import make_adapter
+from checkpoint.adapters import make_adapter, with_lists
 from checkpoint.chain import ChainTask, state_at
 from checkpoint.errors import ArgumentError
 from checkpoint.parents import end_with
@@ -178,7 +178,8 @@ class ZarrChain(ChainBase):  # type: ignore[misc]  # PyMC's class is not typed e
             if self._waits_for_state:
                 self._step = copy_step(task.step)
             record = self._record_so_far()
-            adapters = [make_adapter(schema) for schema in task.schemas]
+            # The step method is PyMC's to keep: its lists stay as long as they are.
+            adapters = [make_adapter(with_lists(schema)) for schema in task.schemas]
             self._writer = ChainWriter(
                 task.store,
                 task.manifest,

@@ -69,7 +69,7 @@ def make_step(model, kind):
             return pm.NUTS(rng=rng)
         rngs = rng.spawn(2)
         others = [value for value in model.value_vars if value.name != "a"]
-        return pm.CompoundStep(
+        return pm.step_methods.CompoundStep(
             [pm.Metropolis(vars=model["a"], rng=rngs[0]), pm.NUTS(vars=others, rng=rngs[1])]
         )
 
@@ -270,7 +270,7 @@ def test_groups_of_ones_own(tmp_path):
     trace = ZarrTrace(tmp_path / "fit.zarr", draws_per_chunk=4)
     assert trace.create_group("nothing", {}) is None
     trace.create_group("extra", {"x": np.arange(6.0).reshape(2, 3), "words": np.array(["a", "b"])})
-    opened = xr.open_zarr(trace.store, group="extra")
+    opened = xr.open_zarr(trace.store, group="extra", consolidated=False)
     assert opened.x.dims == ("x_dim_0", "x_dim_1")
     assert np.array_equal(opened.x.values, np.arange(6.0).reshape(2, 3))
     assert opened.words.values.tolist() == ["a", "b"]

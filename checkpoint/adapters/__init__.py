@@ -6,7 +6,7 @@ fields of `fields.py`. `pickled.py` is the way for step methods that declare no 
 
 from checkpoint.adapters.base import Adapter, AdapterSchema
 from checkpoint.adapters.pickled import PickledAdapter
-from checkpoint.adapters.schema import check_declared, describe, make_adapter
+from checkpoint.adapters.schema import check_declared, describe, make_adapter, with_lists
 from checkpoint.adapters.steps import StepAdapter
 
 __all__ = [
@@ -17,4 +17,5 @@ __all__ = [
     "check_declared",
     "describe",
     "make_adapter",
+    "with_lists",
 ]

@@ -1,5 +1,6 @@
 """From a step method to the schema of its state."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from checkpoint.adapters.pickled import INITIAL, PickledAdapter, pickled
 from checkpoint.adapters.steps import StepAdapter
 from checkpoint.errors import UnsupportedStepError
 
-__all__ = ["check_declared", "describe", "make_adapter"]
+__all__ = ["check_declared", "describe", "make_adapter", "with_lists"]
 
 
 def describe(step: Any, fresh: Any, step_idx: int, allow_pickle: bool) -> AdapterSchema:
@@ -71,6 +72,15 @@ def check_declared(step: Any, allow_pickle: bool) -> None:
             "allow_pickle=True to keep its pickled object at each commit. Loading that runs code "
             "from the store."
         )
+
+
+def with_lists(schema: AdapterSchema) -> AdapterSchema:
+    """Return a schema whose adapter leaves lists whole that sampling only appends to."""
+    fields = tuple(
+        replace(item, never_read=False) if isinstance(item, GrowingField) else item
+        for item in schema.fields
+    )
+    return replace(schema, fields=fields)
 
 
 def make_adapter(schema: AdapterSchema) -> Adapter:
