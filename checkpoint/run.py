@@ -38,7 +38,7 @@ from checkpoint.run_setup import (
 )
 from checkpoint.stores import Store
 
-__all__ = ["ActiveRun", "arguments_of", "as_recorded", "begin", "find_or_create", "result"]
+__all__ = ["ActiveRun", "arguments_of", "as_recorded", "begin", "find_or_create", "result", "take"]
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ def begin(
     RunExistsError
         If there is one by now.
     """
-    _take(store)
+    take(store)
     try:
         if hierarchy.read_manifest(store) is not None:
             raise RunExistsError(
@@ -217,7 +217,7 @@ def _reopen(store: Store, manifest: Manifest, options: Options, arguments: Argum
     records = run.records()
     if all(record.n_rows >= run.n_rows for record in records):
         return run
-    _take(store)
+    take(store)
     try:
         run = replace(run, store=store.writer())
         if hierarchy.read_manifest(run.store) != manifest:
@@ -235,7 +235,16 @@ def _reopen(store: Store, manifest: Manifest, options: Options, arguments: Argum
     return run
 
 
-def _take(store: Store) -> None:
+def take(store: Store) -> None:
+    """Lock a store for writing.
+
+    Raises
+    ------
+    StoreWriteError
+        If it was opened read-only.
+    RunLockedError
+        If another process has it.
+    """
     if store.read_only:
         raise StoreWriteError(
             f"{store.name} was opened read-only, and there is something to draw. "

@@ -121,8 +121,7 @@ class ZarrTrace(TraceView, backends.TraceBase):  # type: ignore[misc]  # PyMC's 
         )
         check_options(options)
         self._prepare(as_store({} if store is None else store), options)
-        make_room(self._store, overwrite)
-        hierarchy.begin(self._store, options.zarr_format or 3)
+        make_room(self._store, options.zarr_format or 3, overwrite)
 
     def _prepare(self, store: Store, options: Options) -> None:
         self._store = store

@@ -8,7 +8,10 @@ from dataclasses import replace
 from multiprocessing.util import Finalize
 from typing import Any
 
+import cloudpickle
+
 from checkpoint._pymc.backends import ChainBase, StatsBijection
+from checkpoint._pymc.setup import compile_from_now_on
 from checkpoint._pymc.steps import copy_step, flatten, is_population
 from checkpoint.adapters import make_adapter, with_lists
 from checkpoint.chain import ChainTask, state_at
@@ -61,13 +64,26 @@ class ZarrChain(ChainBase):  # type: ignore[misc]  # PyMC's class is not typed e
         self._waiting: tuple[Any, Any] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {
-            "_task": self._task_elsewhere(),
-            "_step": None,
-            "_on_failure": None,
-            "_writer": None,
-            "_rehearsal": None,
+        # The step method comes with `link_stepper`, and would be compiled once more here.
+        task = replace(self._task_elsewhere(), step=None)
+        return {
+            "chain": self.chain,
+            "_pid": self._pid,
+            "_waits_for_state": self._waits_for_state,
+            "_fastmath": task.manifest.fastmath,
+            "_packed": cloudpickle.dumps((task, self.stats_bijection)),
         }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Arrive in another process, where PyMC is about to unpickle the step method.
+
+        That compiles it, and must do so as it was compiled before.
+        """
+        fastmath = state.pop("_fastmath")
+        self.__dict__.update(state)
+        self._remote = self._on_failure = self._writer = self._rehearsal = self._waiting = None
+        if os.getpid() != self._pid:
+            compile_from_now_on(fastmath)
 
     def __len__(self) -> int:
         return self._record_so_far().n_rows if self._writer is None else self._writer.n_rows
@@ -87,7 +103,7 @@ class ZarrChain(ChainBase):  # type: ignore[misc]  # PyMC's class is not typed e
     def link_stepper(self, step_method: Any) -> None:
         """Say which step method makes the draws of this chain."""
         if os.getpid() != self._pid:
-            self._settle_in()
+            self._settle_in(step_method)
         self._step = step_method
         self._writer = None
 
@@ -218,14 +234,19 @@ class ZarrChain(ChainBase):  # type: ignore[misc]  # PyMC's class is not typed e
         """Return the task as another process does it."""
         return self._task if self._remote is None else replace(self._task, store=self._remote)
 
-    def _settle_in(self) -> None:
+    def _settle_in(self, step_method: Any) -> None:
         """Make a process of PyMC's its own: its store, its signals, its end.
 
         A terminal interrupts all processes of a group. The first tells the others to stop, which
         they do between draws.
         """
         parent = self._pid
-        self._task = self._task_elsewhere()
+        if hasattr(self, "_packed"):
+            task, self.stats_bijection = cloudpickle.loads(self._packed)
+            self._task = replace(task, step=copy_step(step_method))
+            del self._packed
+        else:
+            self._task = self._task_elsewhere()
         self._on_failure = None
         self._pid = os.getpid()
         signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -7,7 +7,7 @@ from typing import Any
 from checkpoint import hierarchy
 from checkpoint.arguments import UNSET
 from checkpoint.errors import ExactnessWarning, NotARunError, RunExistsError
-from checkpoint.run import ActiveRun
+from checkpoint.run import ActiveRun, take
 from checkpoint.stores import Store, StoreServer
 
 __all__ = ["Session", "make_room", "unset_of_ours", "warn_of_fastmath"]
@@ -36,33 +36,41 @@ class Session:
             self.run.store.unlock()
 
 
-def make_room(store: Store, overwrite: bool) -> None:
-    """Hold that there is no run in a store, or erase it.
+def make_room(store: Store, zarr_format: int, overwrite: bool) -> None:
+    """Begin an empty run in a store, in the place of what may be erased.
 
     Raises
     ------
     RunExistsError, NotARunError
-        If something is there and must not be erased.
+        If something is there and must not be erased. Nothing is changed.
+    RunLockedError
+        If another process writes there.
     """
+    _check_room(store, overwrite)
+    take(store)
+    try:
+        if _check_room(store, overwrite):
+            store.remove_all()
+        hierarchy.begin(store, zarr_format)
+    finally:
+        store.unlock()
+
+
+def _check_room(store: Store, overwrite: bool) -> bool:
+    """Hold that a store is empty, or may be erased; return whether it must be."""
     try:
         found = hierarchy.read_manifest(store)
     except NotARunError:
         if not (overwrite and hierarchy.is_zarr_group(store)):
             raise
-    else:
-        if found is None:
-            return
-        if not overwrite:
-            raise RunExistsError(
-                f"{store.name} holds a run. Nothing was changed. Open it with "
-                "ZarrTrace.from_store, continue it with checkpoint.sample, choose another path, or "
-                "pass overwrite=True to erase it."
-            )
-    store.lock()
-    try:
-        store.remove_all()
-    finally:
-        store.unlock()
+        return True
+    if found is not None and not overwrite:
+        raise RunExistsError(
+            f"{store.name} holds a run. Nothing was changed. Open it with "
+            "ZarrTrace.from_store, continue it with checkpoint.sample, choose another path, or "
+            "pass overwrite=True to erase it."
+        )
+    return found is not None
 
 
 def unset_of_ours(compressor: Any) -> Any:

@@ -163,8 +163,7 @@ def test_a_population_on_one_core(tmp_path):
 
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
-def test_processes_that_are_not_forked(method, tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTENSOR_FLAGS", "numba__fastmath=False")
+def test_processes_that_are_not_forked(method, tmp_path):
     for store in (tmp_path / "fit.zarr", tmp_path / "fit.zip"):
         _, result = drawn(positive, store, mp_ctx=method, cores=2, draws=10)
         assert unequal(result, reference(positive, cores=2, draws=10)) == []
@@ -369,6 +368,8 @@ def test_a_run_that_is_written_is_refused_to_others(tmp_path):
         with pytest.raises(errors.RunLockedError, match=str(os.getpid())):
             other.lock()
     other.lock()
+    with pytest.raises(errors.RunLockedError, match=str(os.getpid())):
+        checkpoint.ZarrTrace(tmp_path / "fit.zarr", overwrite=True)
     other.unlock()
 
 

@@ -29,7 +29,14 @@ from pytensor.compile.mode import get_mode
 from checkpoint._pymc.steps import Step, compile_again, is_population, relink_potential
 from checkpoint.errors import ArgumentError, ChainError, UnknownArgumentError
 
-__all__ = ["Arguments", "Preparation", "exact_compilation", "prepare", "prepare_again"]
+__all__ = [
+    "Arguments",
+    "Preparation",
+    "compile_from_now_on",
+    "exact_compilation",
+    "prepare",
+    "prepare_again",
+]
 
 Point = dict[str, np.ndarray[Any, Any]]
 
@@ -131,6 +138,11 @@ def exact_compilation(fastmath: bool) -> Iterator[None]:
         return
     with pytensor.config.change_flags(numba__fastmath=False):
         yield
+
+
+def compile_from_now_on(fastmath: bool) -> None:
+    """Compile in this process with or without fastmath, whatever its default is."""
+    pytensor.config.numba__fastmath = fastmath
 
 
 def prepare(arguments: Arguments) -> Preparation:
