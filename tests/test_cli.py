@@ -127,6 +127,35 @@ def test_converting_says_what_was_found_and_written(archive, tmp_path):
     assert done.output.endswith("Zarr format 2, blosc, 4 draws in a chunk.\n")
 
 
+def test_converting_what_pymc_wrote(tmp_path):
+    old = Path(__file__).parent / "fixtures" / "pymc_zarr" / "pymc5_slice.zip"
+    (tmp_path / "script.py").write_text(
+        "import sys\n"
+        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from pymc_cases import CASES\n"
+        "model = CASES['slice'].model\n"
+    )
+    model = ["--model", f"{tmp_path / 'script.py'}:model"]
+    without = run("convert", old, tmp_path / "fit.zarr", *model)
+    assert without.exit_code == checkpoint.errors.UnsupportedStepError.exit_code
+    assert "allow_pickle=True" in without.output
+    # The model's own choice would be NUTS; another step method can be named in Python only.
+    other = run("convert", old, tmp_path / "fit.zarr", "--allow-pickle", *model)
+    assert other.exit_code == checkpoint.errors.DifferentRunError.exit_code
+    assert "other step methods" in other.output
+    old = old.with_name("pymc5_finished.zip")
+    (tmp_path / "script.py").write_text(
+        (tmp_path / "script.py").read_text().replace("slice", "finished")
+    )
+    done = run("convert", old, tmp_path / "fit.zarr", "--allow-pickle", *model)
+    assert done.exit_code == 0, done.output
+    assert "finished" in done.output
+    for bad in ("nothing.py:model", f"{tmp_path / 'script.py'}:nothing", "script"):
+        wrong = run("convert", old, tmp_path / "b.zarr", "--model", bad)
+        assert wrong.exit_code == checkpoint.errors.ArgumentError.exit_code
+        assert "--model" in wrong.output
+
+
 def test_converting_warns_of_damage_in_a_line(archive, tmp_path):
     data = bytearray(archive.read_bytes())
     data[data.find(b"warmup_posterior/x/c.1.0.0") + 40] ^= 1

@@ -325,6 +325,21 @@ class Mortal(DirectoryStore):
         super().write(values)
 
 
+def test_convert_takes_what_others_drew(numbers, tmp_path):
+    with pytest.warns(ExactnessWarning, match="not bit for bit"):
+        run = checkpoint.convert(numbers, tmp_path / "a.zip", model=counts(), zarr_format=2)
+    assert_holds(tmp_path / "a.zip", numbers)
+    assert run.draw_idx.tolist() == [160, 160]
+    with pytest.raises(ArgumentError, match="model="):
+        checkpoint.convert(numbers, tmp_path / "b.zarr")
+    with pytest.raises(ArgumentError, match=r"random_seed: .*holds a run"):
+        checkpoint.convert(tmp_path / "a.zip", tmp_path / "b.zarr", random_seed=1)
+    checkpoint.convert(tmp_path / "a.zip", tmp_path / "b.zarr", zarr_format=3)
+    assert_holds(tmp_path / "b.zarr", numbers)
+    longer = checkpoint.sample(tmp_path / "b.zarr", draws=45, model=counts(), cores=1, **SMALL)
+    assert longer["posterior"].sizes["draw"] == 45
+
+
 def test_a_model_may_be_given(numbers):
     memory: dict[str, Any] = {}
     imported(numbers, memory, model=counts())

@@ -10,6 +10,7 @@ import threading
 import time
 from pathlib import Path
 
+import pymc as pm
 import pytest
 import zarr
 from compare import unequal
@@ -94,6 +95,21 @@ def test_resume_is_exact(cores, place, whole):
     assert unequal(sample(place(), cores, resume="must"), whole) == []
     assert zarr.open_group(place(), mode="r")["posterior/mu"].shape == (2, 60)
     assert not place().has(layout.CLAIM)
+
+
+@pytest.mark.parametrize("cores", [pytest.param(1, marks=pytest.mark.slow), 2])
+def test_what_pymc_draws_is_continued(cores, place, whole):
+    arguments = {name: value for name, value in ARGUMENTS.items() if name not in ("quiet",)}
+    chunk = arguments.pop("draws_per_chunk")
+    with (
+        eight_schools(),
+        checkpoint.ZarrTrace(place(), draws_per_chunk=chunk, commit_interval=0) as trace,
+        contextlib.suppress(errors.TooFewDrawsError, ValueError),
+    ):
+        pm.sample(cores=cores, trace=trace, callback=StopAfter(70), **arguments)
+    assert 0 < recorded(place()) < 240
+    assert not place().has(layout.CLAIM)
+    assert unequal(sample(place(), 1, resume="must"), whole) == []
 
 
 SCRIPT = """
