@@ -73,6 +73,24 @@ def bench_wall(name, chains, cores, fastmath, paired, fresh):
     )
 
 
+@pytest.mark.parametrize(("chains", "cores"), [(4, 2), (1, 1)])
+def bench_zarr_trace(chains, cores, paired, fresh):
+    """Time PyMC's own drivers with a ZarrTrace, and without."""
+    model = MODELS["eight schools"]()
+    arguments = {"draws": 1000, "tune": 1000, "chains": chains, "cores": cores}
+
+    def run():
+        with checkpoint.ZarrTrace(fresh()) as trace:
+            with_pymc(model, False, trace=trace, **arguments)
+
+    paired(
+        f"pm.sample with ZarrTrace / without, eight schools, {chains} chains on {cores} cores",
+        run,
+        lambda: with_pymc(model, False, **arguments),
+        "none",
+    )
+
+
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("at", [100, 50_000])
 def bench_capture_and_record(name, at, benchmark, report):
@@ -140,7 +158,7 @@ def bench_resume(draws, benchmark, report, fresh):
     from checkpoint import hierarchy
     from checkpoint._pymc.setup import prepare_again
     from checkpoint.checks import check_logp
-    from checkpoint.driving import _tasks
+    from checkpoint.driving import tasks_of
     from checkpoint.recovery import recover
     from checkpoint.run import ActiveRun
     from checkpoint.run_setup import read_constants, read_start
@@ -166,7 +184,7 @@ def bench_resume(draws, benchmark, report, fresh):
         records = [recover(store, manifest, chain) for chain in range(4)]
         check_logp(store, manifest, preparation, records)
         for record in records:
-            [task] = _tasks(
+            [task] = tasks_of(
                 ActiveRun(store, manifest, preparation, schemas, draws + 1), [record], 1.0
             )
             chains.begin(task, record)
