@@ -149,6 +149,15 @@ CASES = {
 if "jitter+map" in (pm.init_nuts.__doc__ or ""):
     CASES["NUTS, jitter+map"] = Case(positive, arguments={"init": "jitter+map"})
 
+# Their initialisation, or their four step methods, take long to compile: once is enough for now.
+LONG = {"NUTS, map", "NUTS, jitter+map", "NUTS, advi", "NUTS, advi+adapt_diag", "compound of four"}
+
+
+def times(name: str, cores: int) -> Any:
+    marks = [pytest.mark.slow] if name in LONG and cores == 1 else []
+    return pytest.param(name, cores, marks=marks)
+
+
 ALL = [(name, cores) for name, case in CASES.items() for cores in case.cores]
 
 
@@ -174,7 +183,7 @@ def interrupted(case: Case, cores: int, store: Any, at: list[int]) -> Any:
 
 
 # PyMC does not hand the seed to the ADVI of this init: two runs of `pm.sample` differ as well.
-REPRODUCIBLE = [item for item in ALL if item[0] != "NUTS, advi_map"]
+REPRODUCIBLE = [times(*item) for item in ALL if item[0] != "NUTS, advi_map"]
 
 
 @pytest.mark.parametrize(("name", "cores"), REPRODUCIBLE)

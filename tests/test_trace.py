@@ -122,7 +122,7 @@ def test_every_kind_of_store_is_continued(place, cores, tmp_path):
     assert unequal(continued(positive, open_place(), cores=2), expected) == []
 
 
-@pytest.mark.parametrize("model", [positive, coal_disasters])
+@pytest.mark.parametrize("model", [positive, pytest.param(coal_disasters, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("stop_at", [(0, 0), (0, 19), (0, 20), (1, 12), (1, 49)])
 def test_ctrl_c_keeps_what_was_drawn(model, stop_at, tmp_path):
     _, result = drawn(model, tmp_path / "fit.zarr", stop_at=stop_at, cores=1)
@@ -162,7 +162,7 @@ def test_a_population_on_one_core(tmp_path):
     assert unequal(again, reference(normals, step, draws=60, **arguments)) == []
 
 
-@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+@pytest.mark.parametrize("method", ["spawn", pytest.param("forkserver", marks=pytest.mark.slow)])
 def test_processes_that_are_not_forked(method, tmp_path):
     for store in (tmp_path / "fit.zarr", tmp_path / "fit.zip"):
         _, result = drawn(positive, store, mp_ctx=method, cores=2, draws=10)
@@ -257,7 +257,7 @@ def members(session):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-@pytest.mark.parametrize("cores", [1, 2])
+@pytest.mark.parametrize("cores", [pytest.param(1, marks=pytest.mark.slow), 2])
 @pytest.mark.parametrize("name", ["fit.zarr", "fit.zip"])
 def test_killed_and_continued(name, cores, tmp_path):
     store = tmp_path / name

@@ -1,7 +1,7 @@
 """What a run needs of a place to keep bytes, and a Zarr store at the same time.
 
-The methods above are synchronous, atomic and durable, and all that the run uses. The ones below
-are zarr's, built on them, so that zarr and xarray read and write the same place.
+The first half of `Store` is synchronous, atomic and durable, and all that the run uses. The second
+is zarr's, built on it, so that zarr and xarray read and write the same place.
 """
 
 import asyncio

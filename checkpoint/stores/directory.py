@@ -29,7 +29,7 @@ class DirectoryStore(Store):
 
     Notes
     -----
-    Durability: `put` and `create` return when file and directory are synced.
+    Durability: `write` and `create` return when file and directory are synced.
     """
 
     writes_in_workers = True

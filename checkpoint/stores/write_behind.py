@@ -38,7 +38,7 @@ class WriteBehind(Store):
     store : Store
         Locked by `claim`.
     claim : Claim
-        Renewed between writes.
+        Renewed by a thread of its own.
 
     Notes
     -----
