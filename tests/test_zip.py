@@ -83,6 +83,22 @@ def listed(path):
         return archive.namelist()
 
 
+def test_headers_with_long_extra_fields_are_read(archive):
+    """As others may write them; compacting writes headers of ours."""
+    info = zipfile.ZipInfo("a/b")
+    info.extra = struct.pack("<2H", 0x7075, 40_000) + bytes(40_000)
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr(info, b"value")
+        file.writestr("c", b"other" * 1000, compress_type=zipfile.ZIP_DEFLATED)
+    for _ in range(2):
+        file = zip_archive.Archive(archive, writable=True)
+        assert file.read("a/b") == b"value"
+        assert file.read("c") == b"other" * 1000
+        file.compact()
+        file.close()
+    assert archive.stat().st_size < 1000
+
+
 # What others see.
 
 

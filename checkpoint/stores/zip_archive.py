@@ -18,8 +18,10 @@ from checkpoint.errors import DamagedStoreError, NotARunError
 from checkpoint.stores.zip_records import (
     DEFLATED,
     FINDABLE,
+    LONGEST_LOCAL,
     STORED,
     Entry,
+    Local,
     RecordError,
     RefusedError,
     check_name,
@@ -156,14 +158,14 @@ class Archive:
         entry = self.entries.get(key)
         if entry is None:
             return None
-        guess = _LOCAL_NBYTES + len(key.encode()) + 64
-        data = read_at(self.descriptor, guess + entry.n_packed, entry.offset)
+        usual = _LOCAL_NBYTES + len(key.encode())
+        data = read_at(self.descriptor, usual + entry.n_packed, entry.offset)
         try:
-            local = unpack_local(data, entry.offset)
+            local = _local_at(self.descriptor, entry.offset, data)
             if local.name != key:
                 raise RecordError(f"there is {local.name}")
             packed = data[local.header_nbytes : local.header_nbytes + entry.n_packed]
-            if len(packed) < entry.n_packed:
+            if len(packed) < entry.n_packed:  # others write extra fields
                 start = entry.offset + local.header_nbytes
                 packed = read_at(self.descriptor, entry.n_packed, start)
             value = inflate(packed, entry.n_bytes) if entry.method == DEFLATED else packed
@@ -371,10 +373,24 @@ def _write_all(target: int, offset: int, waiting: list[bytes]) -> int:
 def _header_nbytes(source: int, key: str, entry: Entry, usual: int) -> int:
     """Return the length of a local header; that which ours have, if it is damaged."""
     try:
-        local = unpack_local(os.pread(source, _LOCAL_NBYTES + 0xFFFF, entry.offset), entry.offset)
+        local = _local_at(source, entry.offset, os.pread(source, usual, entry.offset))
     except RecordError:
         return usual
     return local.header_nbytes if local.name == key else usual
+
+
+def _local_at(descriptor: int, offset: int, start: bytes) -> Local:
+    """Return the local header at an offset, of which the usual length was read.
+
+    Raises
+    ------
+    RecordError
+        If there is none.
+    """
+    try:
+        return unpack_local(start, offset)
+    except RecordError:
+        return unpack_local(read_at(descriptor, LONGEST_LOCAL, offset), offset)
 
 
 def _is_at(descriptor: int, path: Path) -> bool:

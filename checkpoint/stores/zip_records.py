@@ -17,6 +17,7 @@ __all__ = [
     "FINDABLE",
     "LOCAL",
     "LOCATOR_64",
+    "LONGEST_LOCAL",
     "OUR_HEADER",
     "STORED",
     "TRAILER_NBYTES",
@@ -50,6 +51,9 @@ _END = struct.Struct("<4s4H2LH")
 _END_64 = struct.Struct("<4sQ2H2L4Q")
 _LOCATOR_64 = struct.Struct("<4sLQL")
 _LENGTHS = struct.Struct("<3H")  # of name, extra field and comment, in a central header
+
+LONGEST_LOCAL = _LOCAL.size + 2 * 0xFFFF
+"""A local header, with the longest name and extra field, takes so many bytes."""
 
 TRAILER_NBYTES = _END.size + 0xFFFF
 """The end record, with the longest comment, lies within so many bytes of the end."""

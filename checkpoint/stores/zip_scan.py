@@ -14,6 +14,7 @@ from checkpoint.stores.zip_records import (
     DEFLATED,
     END,
     LOCAL,
+    LONGEST_LOCAL,
     OUR_HEADER,
     TRAILER_NBYTES,
     Entry,
@@ -36,7 +37,6 @@ REMOVED = ".removed"
 _WINDOW = 1 << 20
 _USUAL_HEADER = 512
 _MANY_RECORDS = 1 << 16
-_LONGEST_HEADER = 30 + 2 * 0xFFFF
 
 
 @dataclass
@@ -226,7 +226,7 @@ def _check_beginning(descriptor: int) -> None:
     RefusedError
         If it was not: then it is somebody's, and must not be cut.
     """
-    start = os.pread(descriptor, _LONGEST_HEADER, 0)
+    start = os.pread(descriptor, LONGEST_LOCAL, 0)
     if start[: len(OUR_HEADER)] == OUR_HEADER[: len(start)] or start[:4] == END[: len(start)]:
         return
     try:
@@ -244,7 +244,7 @@ def _read_local(window: _Window, head: bytes, at: int) -> Local:
     except RecordError:
         pass  # a long name, perhaps
     try:
-        return unpack_local(window.get(at, _LONGEST_HEADER), at)
+        return unpack_local(window.get(at, LONGEST_LOCAL), at)
     except RecordError as error:
         raise _TornError(str(error)) from None
 
