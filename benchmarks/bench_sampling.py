@@ -12,8 +12,9 @@ import pytensor
 import pytest
 
 import checkpoint
+from checkpoint._pymc.exactness import exact_compilation
 from checkpoint._pymc.results import stats_columns
-from checkpoint._pymc.setup import Arguments, exact_compilation, prepare
+from checkpoint._pymc.setup import Arguments, prepare
 from checkpoint._pymc.steps import copy_generator, copy_step, flatten, start_chain
 from checkpoint.adapters import make_adapter
 from checkpoint.arrays import default_compressor

@@ -9,9 +9,10 @@ from typing import Any, Literal
 import numpy as np
 
 from checkpoint._pymc import model as pymc_model
+from checkpoint._pymc.exactness import exact_compilation
 from checkpoint._pymc.points import free_names
 from checkpoint._pymc.progress import quietly
-from checkpoint._pymc.setup import Preparation, exact_compilation, prepare
+from checkpoint._pymc.setup import Preparation, prepare
 from checkpoint._pymc.steps import declares_state, flatten, step_name
 from checkpoint._pymc.trees import is_tree
 from checkpoint.arguments import UNSET, Options, check_options, step_arguments
@@ -138,6 +139,7 @@ def import_run(
     >>> bool((longer.posterior["x"][:, :50] == idata.posterior["x"]).all())
     True
     """
+    _check_names(kwargs)
     options = Options(
         step=step,
         random_seed=random_seed,
@@ -168,6 +170,15 @@ def import_run(
         warnings.warn(
             f"{place.name}: {text}", ExactnessWarning, stacklevel=3
         )  # the call of convert
+
+
+def _check_names(given: Mapping[str, Any]) -> None:
+    """Hold that nothing is asked of an import that only sampling can do."""
+    for name in sorted(set(given) & set(Options.__dataclass_fields__)):
+        raise ArgumentError(
+            f"{name} is not taken by checkpoint.convert: it is in the source, or has no meaning "
+            "here. Nothing was changed. Leave it out."
+        )
 
 
 def _model(model: Any, source: Source) -> Any:

@@ -1,12 +1,14 @@
 """Ctrl-C and SIGTERM as a flag that is read between draws."""
 
+import contextlib
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-__all__ = ["Interrupts"]
+__all__ = ["Interrupts", "postponed"]
 
 
 class Interrupts:
@@ -49,3 +51,23 @@ class Interrupts:
         if self.received is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.received = number
+
+
+@contextlib.contextmanager
+def postponed() -> Iterator[None]:
+    """Let a Ctrl-C come when the block is left: what is done in it is done whole.
+
+    Outside the main thread no signal arrives, and nothing is changed.
+    """
+    usual = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(usual):
+        yield
+        return
+    received: list[FrameType | None] = []
+    signal.signal(signal.SIGINT, lambda number, frame: received.append(frame))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
+        if received:
+            usual(signal.SIGINT, received[0])

@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from checkpoint._pymc import model as pymc_model
+from checkpoint._pymc.exactness import exact_compilation
 from checkpoint._pymc.progress import quietly
 from checkpoint._pymc.results import warn_about_arguments
-from checkpoint._pymc.setup import exact_compilation
 from checkpoint.arguments import UNSET, Options, check_options, step_arguments
 from checkpoint.driving import draw_missing
 from checkpoint.errors import ArgumentError

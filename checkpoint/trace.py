@@ -9,7 +9,7 @@ import numpy as np
 
 from checkpoint import hierarchy, layout
 from checkpoint._pymc import backends
-from checkpoint._pymc.setup import exact_compilation
+from checkpoint._pymc.exactness import exact_compilation
 from checkpoint._pymc.steps import is_population, uses_fastmath
 from checkpoint.arguments import UNSET, Options, check_options
 from checkpoint.driving import tasks_of
@@ -17,6 +17,7 @@ from checkpoint.errors import (
     ArgumentError,
     RunExistsError,
     RunNotFoundError,
+    StoreWriteError,
     UnknownArgumentError,
 )
 from checkpoint.manifest import Manifest
@@ -208,6 +209,10 @@ class ZarrTrace(TraceView, backends.TraceBase):  # type: ignore[misc]  # PyMC's 
                 f"The ZarrTrace of {self._store.name} has a run already. To continue it, call "
                 "checkpoint.sample with its store; to begin another, make another ZarrTrace."
             )
+        if draws < 1:
+            raise ArgumentError(
+                f"draws={draws}: expected at least 1 after warm-up. Nothing was written."
+            )
         self.model = backends.current_model(model)
         self.coords, self.vars_to_dims = backends.coords_and_dims(self.model)
         arguments, preparation = backends.prepared(
@@ -225,6 +230,10 @@ class ZarrTrace(TraceView, backends.TraceBase):  # type: ignore[misc]  # PyMC's 
                 "(DEMetropolis) in processes that a trace cannot ask. Nothing was written. Pass "
                 "cores=1, or call checkpoint.sample instead of pm.sample."
             )
+        if not preparation.recorder.varnames:
+            raise ArgumentError(
+                "var_names=[]: expected at least one variable to record. Nothing was written."
+            )
         self.vars, self.varnames = preparation.recorder.vars, list(preparation.recorder.varnames)
         fastmath = uses_fastmath(step)
         if fastmath:
@@ -235,12 +244,16 @@ class ZarrTrace(TraceView, backends.TraceBase):  # type: ignore[misc]  # PyMC's 
             arguments, preparation, settings, fastmath, allow_pickle=False
         )
         run = begin(self._store, manifest, preparation, schemas, draws)
+        try:
+            in_workers = preparation.cores > 1 and not is_population(step)
+            self._session = session = Session(run, in_workers)
+            tasks = tasks_of(run, run.records(), options.commit_interval)
+        except BaseException:
+            run.store.unlock()
+            raise
         self._manifest = manifest
-        self._session = session = Session(run)
         weakref.finalize(self, session.end)
-        remote = None if session.server is None else session.server.remote()
-        tasks = tasks_of(run, run.records(), options.commit_interval)
-        self.straces = [ZarrChain(task, step, remote, session.end) for task in tasks]
+        self.straces = [ZarrChain(task, step, session.door, session.end) for task in tasks]
 
     def close(self) -> None:
         """Let another process write the run; `pm.sample` does so by itself when it returns.
@@ -249,14 +262,18 @@ class ZarrTrace(TraceView, backends.TraceBase):  # type: ignore[misc]  # PyMC's 
         -----
         Durability: on return all that was recorded in this process is durable.
         """
-        for strace in self.straces:
-            strace.flush()
-        if self._session is not None:
-            self._session.end()
+        try:
+            for strace in self.straces:
+                strace.flush()
+        finally:
+            if self._session is not None:
+                self._session.end()
 
     def _end(self, seconds: float) -> None:
-        hierarchy.write_sampling_time(self._current_store, self._initialised(), seconds)
-        self.close()
+        try:
+            hierarchy.write_sampling_time(self._current_store, self._initialised(), seconds)
+        finally:
+            self.close()
 
     def split_warmup_groups(self) -> None:
         """Do nothing: warm-up is in groups of its own from the first draw."""
@@ -286,9 +303,17 @@ class ZarrTrace(TraceView, backends.TraceBase):  # type: ignore[misc]  # PyMC's 
         -------
         zarr.Group or None
             None if there is nothing to write.
+
+        Raises
+        ------
+        RunExistsError
+            If the group is one of the run that is there.
+        ArgumentError
+            If a name leads out of the store.
         """
         if not data_dict:
             return None
+        self._check_free(name)
         self._groups().write_data(name, data_dict)
         return self.root[name]
 
@@ -300,7 +325,14 @@ class ZarrTrace(TraceView, backends.TraceBase):  # type: ignore[misc]  # PyMC's 
         draws: int,
         extra_var_attrs: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> Any:
-        """Make arrays ``(chains, draws, *shape)`` without values in a group; return the group."""
+        """Make arrays ``(chains, draws, *shape)`` without values in a group; return the group.
+
+        Raises
+        ------
+        RunExistsError, ArgumentError
+            As `create_group`.
+        """
+        self._check_free(group.path)
         self._groups().write_empty(
             group.path, var_dtype_and_shape, chains, draws, extra_var_attrs or {}
         )
@@ -308,12 +340,17 @@ class ZarrTrace(TraceView, backends.TraceBase):  # type: ignore[misc]  # PyMC's 
 
     def init_sampling_state_group(self, tune: int, chains: int) -> None:
         """Make the group ``_sampling_state`` of a run without draws; `init_trace` does so."""
-        if self._manifest is not None:
-            raise RunExistsError(
-                f"{self._store.name} has the state of a run, which would be lost. "
-                "Nothing was changed. Make another ZarrTrace."
-            )
+        self._check_free(layout.STATE)
         self._groups().write_sampling_state(tune, chains)
+
+    def _check_free(self, group: str) -> None:
+        if self._store.read_only:
+            raise StoreWriteError(f"{self._store.name} was opened read-only. Open it for writing.")
+        if self._manifest is not None and group.split("/")[0] in layout.GROUPS:
+            raise RunExistsError(
+                f"{self._store.name} has the group {group} of a run, which would be lost. "
+                "Nothing was changed. Choose another name, or make another ZarrTrace."
+            )
 
     def _groups(self) -> GroupWriter:
         options, manifest = self._options, self._manifest

@@ -1,5 +1,6 @@
 """One chain of a `ZarrTrace`: what PyMC's drivers hand each draw to."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -11,15 +12,16 @@ from typing import Any
 import cloudpickle
 
 from checkpoint._pymc.backends import ChainBase, StatsBijection
-from checkpoint._pymc.setup import compile_from_now_on
+from checkpoint._pymc.exactness import compile_from_now_on
 from checkpoint._pymc.steps import copy_step, flatten, is_population
 from checkpoint.adapters import make_adapter, with_lists
 from checkpoint.chain import ChainTask, state_at
-from checkpoint.errors import ArgumentError
+from checkpoint.errors import ArgumentError, StoreWriteError
+from checkpoint.interrupts import postponed
 from checkpoint.parents import end_with
 from checkpoint.recovery import ChainRecord, recover
 from checkpoint.rehearsal import Rehearsal
-from checkpoint.stores import RemoteStore
+from checkpoint.stores import Door, RemoteStore
 from checkpoint.writer import ChainWriter
 
 __all__ = ["ZarrChain"]
@@ -37,8 +39,8 @@ class ZarrChain(ChainBase):  # type: ignore[misc]  # PyMC's class is not typed e
         The chain, its store and its part of the run.
     step : step method
         The one that will make the draws, unless `link_stepper` names another.
-    remote : RemoteStore or None
-        What other processes write through; None where they write the store themselves.
+    door : Door or None
+        Where other processes that draw the chain report; None if there are none.
     on_failure : callable
         Called in the process that began the run if a draw fails.
     """
@@ -47,14 +49,15 @@ class ZarrChain(ChainBase):  # type: ignore[misc]  # PyMC's class is not typed e
         self,
         task: ChainTask,
         step: Any,
-        remote: RemoteStore | None,
+        door: Door | None,
         on_failure: Callable[[], None],
     ) -> None:
         self.chain = task.chain
         self._task = task
         self._step = step
-        self._remote = remote
+        self._door = door
         self._on_failure: Callable[[], None] | None = on_failure
+        self._handled = sys.exc_info()[1]  # what the caller is handling is no failure of ours
         self.stats_bijection = StatsBijection(step.stats_dtypes)
         self._pid = os.getpid()
         self._writer: ChainWriter | None = None
@@ -70,6 +73,7 @@ class ZarrChain(ChainBase):  # type: ignore[misc]  # PyMC's class is not typed e
             "chain": self.chain,
             "_pid": self._pid,
             "_waits_for_state": self._waits_for_state,
+            "_door": self._door,
             "_fastmath": task.manifest.fastmath,
             "_packed": cloudpickle.dumps((task, self.stats_bijection)),
         }
@@ -81,7 +85,7 @@ class ZarrChain(ChainBase):  # type: ignore[misc]  # PyMC's class is not typed e
         """
         fastmath = state.pop("_fastmath")
         self.__dict__.update(state)
-        self._remote = self._on_failure = self._writer = self._rehearsal = self._waiting = None
+        self._on_failure = self._handled = self._writer = self._rehearsal = self._waiting = None
         if os.getpid() != self._pid:
             compile_from_now_on(fastmath)
 
@@ -140,19 +144,21 @@ class ZarrChain(ChainBase):  # type: ignore[misc]  # PyMC's class is not typed e
         -----
         Durability: of all draws at the latest `commit_interval` after they were recorded.
         """
-        self._check_place(in_warmup)
-        if self._waits_for_state:
-            self._waiting = (draw, stats)
-            return True
-        return self._record(draw, stats)
+        with postponed():
+            self._check_place(in_warmup)
+            if self._waits_for_state:
+                self._waiting = (draw, stats)
+                return True
+            return self._record(draw, stats)
 
     def store_sampling_state(self, sampling_state: Any) -> None:
         """Record the draw that `record` was told of before, with the state that it left."""
         if self._waiting is None:
             return
-        self._step.sampling_state = sampling_state
-        (draw, stats), self._waiting = self._waiting, None
-        self._record(draw, stats)
+        with postponed():
+            self._step.sampling_state = sampling_state
+            (draw, stats), self._waiting = self._waiting, None
+            self._record(draw, stats)
 
     def record_sampling_state(self, step: Any = None) -> None:
         """Make what was recorded durable; every draw has its state already."""
@@ -165,14 +171,26 @@ class ZarrChain(ChainBase):  # type: ignore[misc]  # PyMC's class is not typed e
         -----
         Durability: on return every recorded draw is durable.
         """
-        if self._writer is not None:
-            self._writer.commit()
+        if self._writer is None:
+            return
+        try:
+            with postponed():
+                self._writer.commit()
+        except Exception:
+            self._fail()
+            raise
 
     def close(self) -> None:
         """Make what was recorded durable; free the store if a draw has failed."""
         self.flush()
-        if isinstance(sys.exc_info()[1], Exception) and self._on_failure is not None:
-            self._on_failure()
+        error = sys.exc_info()[1]
+        if isinstance(error, Exception) and error is not self._handled:
+            self._fail()
+
+    def _fail(self) -> None:
+        if self._on_failure is not None:
+            with contextlib.suppress(Exception):  # the first error is the one to tell
+                self._on_failure()
 
     def _record(self, draw: Mapping[str, Any], stats: Sequence[Mapping[str, Any]]) -> bool | None:
         writer, manifest = self._open(), self._task.manifest
@@ -232,13 +250,16 @@ class ZarrChain(ChainBase):  # type: ignore[misc]  # PyMC's class is not typed e
 
     def _task_elsewhere(self) -> ChainTask:
         """Return the task as another process does it."""
-        return self._task if self._remote is None else replace(self._task, store=self._remote)
+        store = self._task.store
+        if store.writes_in_workers or isinstance(store, RemoteStore):
+            return self._task
+        return replace(self._task, store=RemoteStore(store.name))
 
     def _settle_in(self, step_method: Any) -> None:
         """Make a process of PyMC's its own: its store, its signals, its end.
 
         A terminal interrupts all processes of a group. The first tells the others to stop, which
-        they do between draws.
+        they do between draws, and knows by `_presence` when they have.
         """
         parent = self._pid
         if hasattr(self, "_packed"):
@@ -247,6 +268,14 @@ class ZarrChain(ChainBase):  # type: ignore[misc]  # PyMC's class is not typed e
             del self._packed
         else:
             self._task = self._task_elsewhere()
+        if self._door is None:
+            raise StoreWriteError(
+                f"{self._task.store.name}: draws were to come from the process that began the run "
+                "alone. Nothing was recorded. Record them there."
+            )
+        pipe = self._presence = self._door.enter()
+        if isinstance(self._task.store, RemoteStore):
+            self._task.store.connect(pipe)
         self._on_failure = None
         self._pid = os.getpid()
         signal.signal(signal.SIGINT, signal.SIG_IGN)

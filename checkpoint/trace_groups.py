@@ -1,6 +1,7 @@
 """The groups that a `ZarrTrace` writes by name, and its view of the sampling state."""
 
 import dataclasses
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,9 +11,16 @@ from checkpoint import hierarchy, layout, plain
 from checkpoint._pymc.steps import plain_classes
 from checkpoint.arrays import TEXT, ArraySpec, Compressor, group_document, whole_array
 from checkpoint.contents import coord_of, dims_of
+from checkpoint.errors import (
+    ArgumentError,
+    CheckpointWarning,
+    RunLockedError,
+    StoreWriteError,
+)
 from checkpoint.manifest import Manifest
 from checkpoint.recovery import recover
 from checkpoint.stores import Store
+from checkpoint.stores.base import checked_key
 from checkpoint.zarr_groups import Group, open_root
 
 __all__ = ["GroupWriter", "SamplingState"]
@@ -56,7 +64,7 @@ class GroupWriter:
             keys |= self._array(f"{group}/{name}", values, dims)
             for dim, size in zip(dims, np.shape(values), strict=True):
                 coords.setdefault(dim, coord_of(dim, size, self._coords))
-        self._store.write(keys | self._coord_arrays(group, coords))
+        self._write(keys | self._coord_arrays(group, coords))
 
     def write_empty(
         self,
@@ -86,7 +94,7 @@ class GroupWriter:
             keys |= spec.documents()
             for dim, size in zip(dims, shape, strict=True):
                 coords.setdefault(dim, coord_of(dim, size, self._coords))
-        self._store.write(keys | self._coord_arrays(group, coords))
+        self._write(keys | self._coord_arrays(group, coords))
 
     def write_sampling_state(self, tune: int, chains: int) -> None:
         """Write what the sampling state of a run without draws has, but for its columns."""
@@ -97,7 +105,13 @@ class GroupWriter:
         clocks = {"tuning_steps": tune, "sampling_time": 0.0, "sampling_start_time": 0.0}
         for name, value in clocks.items():
             keys |= self._array(f"{layout.STATE}/{name}", value, ())
-        self._store.write(keys)
+        self._write(keys)
+
+    def _write(self, keys: Mapping[str, bytes]) -> None:
+        try:
+            self._store.write({checked_key(key): value for key, value in keys.items()})
+        except ValueError as error:
+            raise ArgumentError(f"{error} Nothing was written. Choose another name.") from error
 
     def _coord_arrays(self, group: str, coords: Mapping[str, Any]) -> dict[str, bytes]:
         keys: dict[str, bytes] = {}
@@ -144,16 +158,19 @@ class GlobalWarnings(Sequence[Any]):
     def __len__(self) -> int:
         return len(self._read())
 
-    def append(self, warnings: Sequence[Any]) -> None:
+    def append(self, found: Sequence[Any]) -> None:
         """Add warnings; what they refer to (`extra`, such as all r-hats) is not kept.
 
         Notes
         -----
         Durability: on return they are durable.
         """
-        kept = [dataclasses.replace(warning, extra=None) for warning in warnings]
+        kept = [dataclasses.replace(warning, extra=None) for warning in found]
         text = plain.dumps([*self._read(), *kept])
-        hierarchy.write_global_warnings(self._store, self._manifest, text)
+        try:
+            hierarchy.write_global_warnings(self._store, self._manifest, text)
+        except (RunLockedError, StoreWriteError) as error:  # the draws are there, and worth more
+            warnings.warn(f"Warnings could not be kept: {error}", CheckpointWarning, stacklevel=2)
 
     def _read(self) -> list[Any]:
         text = hierarchy.read_global_warnings(self._store, self._manifest)

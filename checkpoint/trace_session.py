@@ -5,6 +5,7 @@ import warnings
 from typing import Any
 
 from checkpoint import hierarchy
+from checkpoint._pymc.progress import announce
 from checkpoint.arguments import UNSET
 from checkpoint.errors import ExactnessWarning, NotARunError, RunExistsError
 from checkpoint.run import ActiveRun, take
@@ -13,23 +14,43 @@ from checkpoint.stores import Store, StoreServer
 __all__ = ["Session", "make_room", "unset_of_ours", "warn_of_fastmath"]
 
 
-class Session:
-    """The time in which this process, and those of PyMC's, write a run."""
+_PATIENCE = 60.0
+"""Seconds that processes of PyMC's have to end their draw; PyMC gives them two."""
 
-    def __init__(self, run: ActiveRun) -> None:
+
+class Session:
+    """The time in which this process, and those of PyMC's, write a run.
+
+    Parameters
+    ----------
+    run : ActiveRun
+        Its store is locked.
+    in_workers : bool
+        Whether other processes draw.
+    """
+
+    def __init__(self, run: ActiveRun, in_workers: bool) -> None:
         self.run = run
-        self.server = None if run.store.writes_in_workers else StoreServer(run.store)
         self.has_ended = False
         self._pid = os.getpid()
+        self._server = StoreServer(run.store) if in_workers else None
+        self.door = None if self._server is None else self._server.door
 
     def end(self) -> None:
-        """Tidy up a complete run, and let others write."""
+        """Tidy up a complete run, and let others write.
+
+        Processes that are still in a draw are waited for: what they commit then would be taken
+        for the work of a second writer.
+        """
         if self.has_ended or os.getpid() != self._pid:
             return
         self.has_ended = True
-        if self.server is not None:
-            self.server.close()
         try:
+            if self._server is not None:
+                if self._server.wait(2.0):
+                    announce(f"{self.run.store.name}: waiting for chains to end their draw")
+                self._server.end_workers(_PATIENCE)
+                self._server.close()
             if all(record.n_rows == self.run.manifest.total for record in self.run.records()):
                 self.run.store.finish()
         finally:

@@ -21,7 +21,7 @@ from typing import Any
 import cloudpickle
 from threadpoolctl import threadpool_limits
 
-from checkpoint._pymc.setup import exact_compilation
+from checkpoint._pymc.exactness import exact_compilation
 from checkpoint.chain import ChainTask, run_chain
 from checkpoint.errors import ChainError, CheckpointError, StoreWriteError
 from checkpoint.parents import end_with

@@ -7,8 +7,9 @@ import numpy as np
 from pymc.sampling import mcmc
 
 from checkpoint._pymc.counters import lead_of_state
+from checkpoint._pymc.exactness import exact_compilation
 from checkpoint._pymc.results import stats_columns
-from checkpoint._pymc.setup import Arguments, exact_compilation, prepare
+from checkpoint._pymc.setup import Arguments, prepare
 from checkpoint._pymc.steps import copy_step
 
 

@@ -332,6 +332,8 @@ def test_convert_takes_what_others_drew(numbers, tmp_path):
     assert run.draw_idx.tolist() == [160, 160]
     with pytest.raises(ArgumentError, match="model="):
         checkpoint.convert(numbers, tmp_path / "b.zarr")
+    with pytest.raises(ArgumentError, match="tune is not taken"):
+        checkpoint.convert(numbers, tmp_path / "b.zarr", model=counts(), tune=120)
     with pytest.raises(ArgumentError, match=r"random_seed: .*holds a run"):
         checkpoint.convert(tmp_path / "a.zip", tmp_path / "b.zarr", random_seed=1)
     checkpoint.convert(tmp_path / "a.zip", tmp_path / "b.zarr", zarr_format=3)

@@ -14,7 +14,8 @@ from test_resume_is_exact import StopAfter
 
 import checkpoint
 from checkpoint import errors
-from checkpoint._pymc.setup import Arguments, exact_compilation, prepare
+from checkpoint._pymc.exactness import exact_compilation
+from checkpoint._pymc.setup import Arguments, prepare
 from checkpoint._pymc.steps import start_chain
 
 ARGUMENTS = {"draws": 30, "tune": 20, "chains": 2, "cores": 1, "random_seed": 3, **SMALL}

@@ -1,10 +1,12 @@
 """`pm.sample(trace=ZarrTrace(...))` == `pm.sample`; `checkpoint.sample` continues it exactly."""
 
 import inspect
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import ClassVar
@@ -13,6 +15,7 @@ import numpy as np
 import pymc as pm
 import pytensor
 import pytest
+import xarray as xr
 import zarr
 from compare import unequal
 from models import coal_disasters, eight_schools, normals, positive
@@ -388,6 +391,129 @@ def test_a_step_that_fails_frees_the_run(tmp_path):
     assert checkpoint.open(tmp_path / "fit.zip").draw_idx.tolist() == [26, 0]
     result = continued(positive, tmp_path / "fit.zip", cores=1)
     assert unequal(result, reference(positive, cores=1)) == []
+
+
+def test_a_full_disk_frees_the_run(tmp_path, monkeypatch):
+    create, is_full, n = checkpoint.stores.DirectoryStore.create, [True], [0]
+
+    def full(self, key, value):
+        n[0] += 1
+        if is_full[0] and n[0] > 30:
+            raise errors.StoreWriteError("No space left on device")
+        create(self, key, value)
+
+    monkeypatch.setattr(checkpoint.stores.DirectoryStore, "create", full)
+    with pytest.raises(errors.StoreWriteError, match="No space"):
+        drawn(positive, tmp_path / "fit.zarr", cores=1)
+    is_full[0] = False
+    result = continued(positive, tmp_path / "fit.zarr", cores=1)
+    assert unequal(result, reference(positive, cores=1)) == []
+
+
+def test_sampling_again_while_an_error_is_handled():
+    try:
+        raise pm.exceptions.SamplingError("the first attempt")
+    except pm.exceptions.SamplingError:
+        trace, _ = drawn(positive, cores=1)
+    assert checkpoint.open(trace.store).finished
+
+
+def test_wrapped_stores_can_be_read_while_and_after_they_are_written(tmp_path):
+    store = zarr.storage.FsspecStore.from_url(f"memory://{tmp_path}/fit.zarr")
+    trace, _ = drawn(positive, store, cores=1)
+    assert len(trace.groups()) == 7
+    assert xr.open_zarr(trace.store, group="posterior").x.shape == (2, 30, 2)
+
+
+def test_workers_in_a_long_draw_are_waited_for(tmp_path):
+    code = SLOW.format(tests=str(Path(__file__).parent), store=str(tmp_path / "fit.zarr"))
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", code],
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    wait_until(lambda: recorded(tmp_path / "fit.zarr") >= 8 or process.poll() is not None)
+    time.sleep(1)
+    os.killpg(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, output
+    assert "continued" in output
+
+
+SLOW = """
+import sys, time
+sys.path.insert(0, {tests!r})
+import checkpoint, models, numpy as np, pymc as pm
+class Slow(pm.Slice):
+    n = 0
+    def step(self, point):
+        Slow.n += 1
+        if Slow.n == 7:
+            time.sleep(9)
+        return super().step(point)
+
+with models.normals():
+    with checkpoint.ZarrTrace({store!r}, commit_interval=0) as trace:
+        pm.sample(30, tune=10, chains=2, cores=2, random_seed=1, progressbar=False, trace=trace,
+                  step=Slow(), compute_convergence_checks=False, discard_tuned_samples=False)
+    Slow.n = 1000
+    checkpoint.sample({store!r}, draws=30, tune=10, chains=2, cores=1, random_seed=1, quiet=True,
+                      step=Slow(), compute_convergence_checks=False)
+    print("continued")
+"""
+
+
+def test_a_deep_directory_for_temporary_files(tmp_path, monkeypatch):
+    deep = tmp_path / ("x" * 100)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    monkeypatch.setitem(multiprocessing.process.current_process()._config, "tempdir", str(deep))
+    _, result = drawn(positive, tmp_path / "fit.zip", cores=2)
+    assert unequal(result, reference(positive, cores=2)) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"), [({"draws": 0}, "draws=0"), ({"var_names": []}, "var_names")]
+)
+def test_nothing_to_record_is_refused_before_anything_is_drawn(arguments, message, tmp_path):
+    with pytest.raises(errors.ArgumentError, match=message):
+        drawn(positive, tmp_path / "fit.zarr", cores=1, **arguments)
+    assert recorded(tmp_path / "fit.zarr") == 0
+
+
+def test_a_store_opened_read_only_is_left_alone(tmp_path):
+    drawn(positive, tmp_path / "fit.zarr", cores=1)
+    store = zarr.storage.LocalStore(tmp_path / "fit.zarr", read_only=True)
+    with pytest.raises(errors.StoreWriteError, match="read-only"):
+        checkpoint.ZarrTrace(store, overwrite=True)
+    assert checkpoint.open(tmp_path / "fit.zarr").finished
+    trace = checkpoint.ZarrTrace.from_store(store)
+    with pytest.raises(errors.StoreWriteError, match="read-only"):
+        trace.create_group("extra", {"x": np.ones(2)})
+
+
+def test_groups_of_a_run_are_not_written_over(tmp_path):
+    trace, _ = drawn(positive, tmp_path / "fit.zarr", cores=1)
+    for name in ("posterior", "_sampling_state", "warmup_sample_stats/deeper"):
+        with pytest.raises(errors.RunExistsError, match="would be lost"):
+            trace.create_group(name, {"x": np.ones(2)})
+    with pytest.raises(errors.ArgumentError, match="no key"):
+        trace.create_group("../outside", {"x": np.ones(2)})
+    assert not (tmp_path / "outside").exists()
+    assert checkpoint.open(trace.store).finished
+
+
+def test_exactness_in_threads_leaves_the_flag_as_it_was():
+    before = pytensor.config.numba__fastmath
+    one, two = checkpoint.ZarrTrace(), checkpoint.ZarrTrace()
+    one.__enter__()
+    two.__enter__()
+    one.__exit__()
+    assert not pytensor.config.numba__fastmath
+    two.__exit__()
+    assert pytensor.config.numba__fastmath == before
 
 
 def test_draws_out_of_place_are_refused():

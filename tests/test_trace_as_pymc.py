@@ -24,6 +24,7 @@ import pymc as pm
 import pytest
 import xarray as xr
 import zarr
+from compare import unequal
 from models import positive
 
 import checkpoint
@@ -263,7 +264,7 @@ def test_sampling_consistency(model, tmp_path, draws_per_chunk):
             )  # fmt: skip
         states.append([chain.sampling_state for chain in trace.straces])
     assert all(map(equal_states, *states))
-    xr.testing.assert_equal(xr.Dataset(results[0].posterior), xr.Dataset(results[1].posterior))
+    assert unequal(*results) == []
 
 
 def test_groups_of_ones_own(tmp_path):

@@ -13,8 +13,9 @@ from pymc.backends.ndarray import NDArray
 from pymc.sampling import mcmc
 from pymc.step_methods.compound import StatsBijection
 
+from checkpoint._pymc.exactness import exact_compilation
 from checkpoint._pymc.model import coords_and_dims, current_model
-from checkpoint._pymc.setup import Arguments, Preparation, exact_compilation
+from checkpoint._pymc.setup import Arguments, Preparation
 from checkpoint._pymc.steps import (
     copy_generator,
     copy_step,

@@ -9,7 +9,7 @@ import contextlib
 import inspect
 import multiprocessing.context
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -29,14 +29,7 @@ from pytensor.compile.mode import get_mode
 from checkpoint._pymc.steps import Step, compile_again, is_population, relink_potential
 from checkpoint.errors import ArgumentError, ChainError, UnknownArgumentError
 
-__all__ = [
-    "Arguments",
-    "Preparation",
-    "compile_from_now_on",
-    "exact_compilation",
-    "prepare",
-    "prepare_again",
-]
+__all__ = ["Arguments", "Preparation", "prepare", "prepare_again"]
 
 Point = dict[str, np.ndarray[Any, Any]]
 
@@ -128,21 +121,6 @@ class Preparation:
     def value_names(self) -> list[str]:
         """Names of the value variables, in the order that `recorder.fn` takes them."""
         return [str(var.name) for var in self.model.value_vars]
-
-
-@contextlib.contextmanager
-def exact_compilation(fastmath: bool) -> Iterator[None]:
-    """Compile without fastmath, so that a cold and a warm compile cache give the same bits."""
-    if fastmath:
-        yield
-        return
-    with pytensor.config.change_flags(numba__fastmath=False):
-        yield
-
-
-def compile_from_now_on(fastmath: bool) -> None:
-    """Compile in this process with or without fastmath, whatever its default is."""
-    pytensor.config.numba__fastmath = fastmath
 
 
 def prepare(arguments: Arguments) -> Preparation:

@@ -6,17 +6,21 @@ is zarr's, built on it, so that zarr and xarray read and write the same place.
 
 import asyncio
 import contextlib
+import os
 import time
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from copy import copy
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import zarr.abc.store
 from zarr.abc.store import OffsetByteRequest, RangeByteRequest, SuffixByteRequest
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 
 from checkpoint.errors import CheckpointError, RunLockedError, StoreWriteError
+
+T = TypeVar("T")
 
 __all__ = ["KeyTakenError", "Store", "checked_key", "explained", "locked_error"]
 
@@ -89,9 +93,13 @@ class Store(zarr.abc.store.Store):
         """Remove keys; missing ones are passed over. Need not be durable."""
 
     def remove_all(self) -> None:
-        """Remove everything; the caller holds the lock. Need not be durable."""
+        """Remove the Zarr hierarchy, and nothing else; the caller holds the lock."""
         self.remove([key for key in ("zarr.json", ".zgroup") if self.has(key)])  # no run from here
-        self.remove([*self.keys()])
+        documents = ("zarr.json", ".zgroup", ".zarray")
+        for name in self.names(""):
+            if any(self.has(f"{name}/{document}") for document in documents):
+                self.remove([*self.keys(f"{name}/")])
+        self.remove([key for key in (".zattrs", ".zmetadata") if self.has(key)])
 
     @abstractmethod
     def lock(self) -> None:
@@ -148,8 +156,8 @@ class Store(zarr.abc.store.Store):
         byte_range: zarr.abc.store.ByteRequest | None = None,
     ) -> Buffer | None:
         await self._ensure_open()
-        return await asyncio.to_thread(
-            self.get_sync, key, prototype=prototype, byte_range=byte_range
+        return await _in_thread(
+            lambda: self.get_sync(key, prototype=prototype, byte_range=byte_range)
         )
 
     def get_sync(
@@ -174,11 +182,11 @@ class Store(zarr.abc.store.Store):
 
     async def exists(self, key: str) -> bool:
         await self._ensure_open()
-        return await asyncio.to_thread(self.has, key)
+        return await _in_thread(self.has, key)
 
     async def set(self, key: str, value: Buffer) -> None:
         await self._ensure_open()
-        await asyncio.to_thread(self.set_sync, key, value)
+        await _in_thread(self.set_sync, key, value)
 
     def set_sync(self, key: str, value: Buffer) -> None:
         self._check_writable()
@@ -192,29 +200,52 @@ class Store(zarr.abc.store.Store):
         self._check_writable()
         await self._ensure_open()
         try:
-            await asyncio.to_thread(self.create, checked_key(key), value.to_bytes())
+            await _in_thread(self.create, checked_key(key), value.to_bytes())
         except KeyTakenError:
             return
 
     async def delete(self, key: str) -> None:
         await self._ensure_open()
-        await asyncio.to_thread(self.delete_sync, key)
+        await _in_thread(self.delete_sync, key)
 
     def delete_sync(self, key: str) -> None:
         self._check_writable()
         self.remove([key])
 
     async def list(self) -> AsyncIterator[str]:
-        for key in await asyncio.to_thread(lambda: [*self.keys()]):
+        for key in await _in_thread(lambda: [*self.keys()]):
             yield key
 
     async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
-        for key in await asyncio.to_thread(lambda: [*self.keys(prefix)]):
+        for key in await _in_thread(lambda: [*self.keys(prefix)]):
             yield key
 
     async def list_dir(self, prefix: str) -> AsyncIterator[str]:
-        for name in await asyncio.to_thread(self.names, prefix.rstrip("/")):
+        for name in await _in_thread(self.names, prefix.rstrip("/")):
             yield name
+
+
+class _Threads:
+    """Threads for what zarr asks for.
+
+    Not those of zarr's loop: a store of ours may wait here for a store of zarr's, which needs them.
+    A fork has none of the threads, and begins anew.
+    """
+
+    def __init__(self) -> None:
+        self.begin()
+        os.register_at_fork(after_in_child=self.begin)
+
+    def begin(self) -> None:
+        self.executor = ThreadPoolExecutor(64, thread_name_prefix="checkpoint-store")
+
+
+_THREADS = _Threads()
+
+
+async def _in_thread(function: Callable[..., T], *arguments: Any) -> T:
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(_THREADS.executor, function, *arguments)
 
 
 def checked_key(key: str) -> str:

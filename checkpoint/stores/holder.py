@@ -57,7 +57,8 @@ class Holder:
 
     def __str__(self) -> str:
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.since))
-        return f"process {self.pid} on {self.host} since {since}"
+        text = f"process {self.pid} on {self.host} since {since}"
+        return f"{text} (this one: close what holds it)" if self.pid == os.getpid() else text
 
     @property
     def is_on_this_machine(self) -> bool:

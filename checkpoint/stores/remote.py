@@ -1,6 +1,5 @@
 """The store of a process that does not write itself: it asks the one that does, over a pipe."""
 
-import multiprocessing.connection
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -18,19 +17,15 @@ class RemoteStore(Store):
     ----------
     name : str
         Of the store that answers.
-    address, authkey : optional
-        Where a `StoreServer` listens. Without them, `connect` says what to ask over.
 
     Notes
     -----
     Durability: that of the store that answers.
     """
 
-    def __init__(self, name: str, address: Any = None, authkey: bytes | None = None) -> None:
+    def __init__(self, name: str) -> None:
         super().__init__()
         self._name = name
-        self._address = address
-        self._authkey = authkey
         self._pipe: Any = None
 
     def connect(self, pipe: Any) -> "RemoteStore":
@@ -74,16 +69,8 @@ class RemoteStore(Store):
         raise NotImplementedError("The process that answers holds the lock.")
 
     def _ask(self, method: str, *arguments: Any) -> Any:
-        if self._pipe is None:
-            self._pipe = multiprocessing.connection.Client(self._address, authkey=self._authkey)
-        try:
-            self._pipe.send(("store", (method, arguments)))
-            value, error = self._pipe.recv()
-        except BaseException:
-            if self._address is not None:  # the answer to this must not be taken for the next one
-                self._pipe.close()
-                self._pipe = None
-            raise
+        self._pipe.send(("store", (method, arguments)))
+        value, error = self._pipe.recv()
         if error is not None:
             raise error
         return value

@@ -18,19 +18,16 @@ from checkpoint.errors import DamagedStoreError, NotARunError
 from checkpoint.stores.zip_records import (
     DEFLATED,
     FINDABLE,
-    LONGEST_LOCAL,
     STORED,
     Entry,
-    Local,
     RecordError,
     RefusedError,
     check_name,
     inflate,
     pack_directory,
     pack_local,
-    unpack_local,
 )
-from checkpoint.stores.zip_scan import REMOVED, Scan, is_zip, read_at, scan, walk
+from checkpoint.stores.zip_scan import REMOVED, Scan, is_zip, local_at, read_at, scan, walk
 
 __all__ = ["Archive", "Repair"]
 
@@ -161,7 +158,7 @@ class Archive:
         usual = _LOCAL_NBYTES + len(key.encode())
         data = read_at(self.descriptor, usual + entry.n_packed, entry.offset)
         try:
-            local = _local_at(self.descriptor, entry.offset, data)
+            local = local_at(self.descriptor, entry.offset, data)
             if local.name != key:
                 raise RecordError(f"there is {local.name}")
             packed = data[local.header_nbytes : local.header_nbytes + entry.n_packed]
@@ -373,24 +370,10 @@ def _write_all(target: int, offset: int, waiting: list[bytes]) -> int:
 def _header_nbytes(source: int, key: str, entry: Entry, usual: int) -> int:
     """Return the length of a local header; that which ours have, if it is damaged."""
     try:
-        local = _local_at(source, entry.offset, os.pread(source, usual, entry.offset))
+        local = local_at(source, entry.offset, os.pread(source, usual, entry.offset))
     except RecordError:
         return usual
     return local.header_nbytes if local.name == key else usual
-
-
-def _local_at(descriptor: int, offset: int, start: bytes) -> Local:
-    """Return the local header at an offset, of which the usual length was read.
-
-    Raises
-    ------
-    RecordError
-        If there is none.
-    """
-    try:
-        return unpack_local(start, offset)
-    except RecordError:
-        return unpack_local(read_at(descriptor, LONGEST_LOCAL, offset), offset)
 
 
 def _is_at(descriptor: int, path: Path) -> bool:

@@ -29,7 +29,7 @@ from checkpoint.stores.zip_records import (
     unpack_local,
 )
 
-__all__ = ["REMOVED", "Scan", "is_zip", "read_at", "scan", "walk"]
+__all__ = ["REMOVED", "Scan", "is_zip", "local_at", "read_at", "scan", "walk"]
 
 REMOVED = ".removed"
 """Name of entries that list keys removed, apart by NUL. Directories leave them out."""
@@ -132,6 +132,20 @@ def read_at(descriptor: int, n: int, offset: int) -> bytes:
         parts.append(part)
         n, offset = n - len(part), offset + len(part)
     return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def local_at(descriptor: int, offset: int, start: bytes) -> Local:
+    """Return the local header at an offset, of which the usual length was read.
+
+    Raises
+    ------
+    RecordError
+        If there is none.
+    """
+    try:
+        return unpack_local(start, offset)
+    except RecordError:
+        return unpack_local(read_at(descriptor, LONGEST_LOCAL, offset), offset)
 
 
 class _TornError(Exception):
