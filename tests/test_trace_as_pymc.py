@@ -19,6 +19,7 @@ hold recorded draws only.
 
 import itertools
 
+import numcodecs
 import numpy as np
 import pymc as pm
 import pytest
@@ -170,6 +171,33 @@ def test_record(model, step, include_transformed, draws_per_chunk):
         for name, value in idata[group].data_vars.items():
             assert np.array_equal(trace.root[group][name][:], value.values)
     trace.close()
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+@pytest.mark.parametrize(
+    "compressor",
+    [pm.util.UNSET, None, numcodecs.Blosc("lz4"), numcodecs.BZ2(), zarr.codecs.GzipCodec()],
+    ids=["UNSET", "None", "Blosc", "BZ2", "GzipCodec"],
+)
+@pytest.mark.filterwarnings("ignore:Numcodecs codecs are not in the Zarr version 3")
+def test_compressors(tmp_path, compressor, zarr_format):
+    with (
+        positive() as model,
+        ZarrTrace(
+            tmp_path / "fit.zarr", compressor=compressor, draws_per_chunk=2, zarr_format=zarr_format
+        ) as trace,
+    ):
+        made = drive(trace, model, pm.NUTS(), draws=3, tune=1)
+    array = zarr.open_group(tmp_path / "fit.zarr", mode="r")["posterior/x"]
+    assert np.array_equal(array[0], [point["x"] for point, _ in made[1:]])
+    kinds = [type(codec).__name__.lower() for codec in array.compressors]
+    if compressor is None:
+        assert not [kind for kind in kinds if "crc32c" not in kind]
+    else:
+        name = "zstd" if compressor is pm.util.UNSET else type(compressor).__name__
+        assert name.lower().removesuffix("codec") in kinds[0]
+    if zarr_format == 2:
+        assert array.attrs["_ARRAY_DIMENSIONS"] == ["chain", "draw", "x_dim_0"]
 
 
 @pytest.mark.parametrize("tune", [0, 5, 10])
