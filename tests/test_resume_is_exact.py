@@ -150,7 +150,14 @@ if "jitter+map" in (pm.init_nuts.__doc__ or ""):
     CASES["NUTS, jitter+map"] = Case(positive, arguments={"init": "jitter+map"})
 
 # Their initialisation, or their four step methods, take long to compile: once is enough for now.
-LONG = {"NUTS, map", "NUTS, jitter+map", "NUTS, advi", "NUTS, advi+adapt_diag", "compound of four"}
+LONG = {
+    "NUTS, map",
+    "NUTS, jitter+map",
+    "NUTS, advi",
+    "NUTS, advi+adapt_diag",
+    "compound",
+    "compound of four",
+}
 
 
 def times(name: str, cores: int) -> Any:

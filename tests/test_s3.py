@@ -87,7 +87,7 @@ def test_the_server_honours_conditional_puts(place):
         assert [store.read(f"k{k}")] == won
 
 
-@pytest.mark.parametrize("cores", [1, 2])
+@pytest.mark.parametrize("cores", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_resume_is_exact(cores, place, whole):
     for after in (30, 100):
         with contextlib.suppress(errors.TooFewDrawsError):

@@ -114,7 +114,7 @@ def test_a_trace_records_what_pymc_draws(name, cores, tmp_path):
     assert unequal(again, expected) == []
 
 
-@pytest.mark.parametrize("cores", [1, 2])
+@pytest.mark.parametrize("cores", [pytest.param(1, marks=pytest.mark.slow), 2])
 @pytest.mark.parametrize("place", ONE_OF_EACH)
 def test_every_kind_of_store_is_continued(place, cores, tmp_path):
     open_place = KINDS[place](tmp_path)
@@ -165,7 +165,8 @@ def test_a_population_on_one_core(tmp_path):
     assert unequal(again, reference(normals, step, draws=60, **arguments)) == []
 
 
-@pytest.mark.parametrize("method", ["spawn", pytest.param("forkserver", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
 def test_processes_that_are_not_forked(method, tmp_path):
     for store in (tmp_path / "fit.zarr", tmp_path / "fit.zip"):
         _, result = drawn(positive, store, mp_ctx=method, cores=2, draws=10)
