@@ -30,6 +30,7 @@ __all__ = [
     "restore_steps",
     "run_chain",
     "state_at",
+    "writer_of",
 ]
 
 Point = Mapping[str, Any]
@@ -109,16 +110,7 @@ def run_chain(task: ChainTask, observer: Observer) -> None:
 def _run(task: ChainTask, observer: Observer) -> None:
     record = recover(task.store, task.manifest, task.chain)
     step, adapters, point = begin(task, record)
-    writer = ChainWriter(
-        task.store,
-        task.manifest,
-        record,
-        task.plan,
-        task.compute,
-        adapters,
-        flatten(step),
-        task.commit_interval,
-    )
+    writer = writer_of(task, record, adapters, step)
     rehearsal = Rehearsal(task) if record.n_rows == 0 else None
     try:
         _draw(task, step, point, writer, rehearsal, observer)
@@ -163,6 +155,22 @@ def _draw(
             rehearsal = None
         log_warnings_of(stats)
         observer.saw(task.chain, draw_idx + 1, point, stats)
+
+
+def writer_of(
+    task: ChainTask, record: ChainRecord, adapters: Sequence[Adapter], step: Any
+) -> ChainWriter:
+    """Return what keeps the draws of a chain from its last recorded one on."""
+    return ChainWriter(
+        task.store,
+        task.manifest,
+        record,
+        task.plan,
+        task.compute,
+        adapters,
+        flatten(step),
+        task.commit_interval,
+    )
 
 
 def begin(task: ChainTask, record: ChainRecord) -> tuple[Any, list[Adapter], Point]:

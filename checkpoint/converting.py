@@ -13,13 +13,12 @@ from checkpoint.errors import (
     DamagedStoreError,
     DamageWarning,
     NotARunError,
-    RunNotFoundError,
 )
 from checkpoint.filling import Block, check_empty, fill
 from checkpoint.importing import import_run, is_result
 from checkpoint.inspection import Run, open_run
 from checkpoint.manifest import Manifest
-from checkpoint.recovery import ChainRecord, recover, warn_of_damage
+from checkpoint.recovery import ChainRecord, recover_all, warn_of_damage
 from checkpoint.stores import Store, as_store
 
 __all__ = ["convert"]
@@ -153,21 +152,18 @@ def convert(
 def _run_in(source: Store) -> tuple[Store, Manifest] | None:
     """Return a store with the manifest of the run in it, or None if something else is there."""
     try:
-        manifest = hierarchy.read_manifest(source)
+        return source, hierarchy.existing_manifest(source)
     except NotARunError:
         if not source.names(layout.POSTERIOR):
             raise
         return None
-    if manifest is None:
-        raise RunNotFoundError(f"{source.name} holds no run. Check the path.")
-    return source, manifest
 
 
 def _convert_run(source: Store, manifest: Manifest, target: Store, options: Options) -> Manifest:
     """Write a run of ours into another store; return its manifest there."""
     _check_apart(source, target)
     check_empty(target)
-    records = [recover(source, manifest, chain) for chain in range(manifest.chains)]
+    records = recover_all(source, manifest)
     warn_of_damage(records, stacklevel=3)
     laid_out = _laid_out(source, manifest, options)
     contents = hierarchy.read_contents(source, manifest)

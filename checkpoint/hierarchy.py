@@ -28,7 +28,7 @@ from checkpoint.contents import (
     scalar_keys,
     session_keys,
 )
-from checkpoint.errors import CheckpointError, DamagedStoreError, NotARunError
+from checkpoint.errors import CheckpointError, DamagedStoreError, NotARunError, RunNotFoundError
 from checkpoint.manifest import Manifest
 from checkpoint.stores import Store
 
@@ -37,6 +37,7 @@ __all__ = [
     "array_names",
     "begin",
     "create",
+    "existing_manifest",
     "extend",
     "is_zarr_group",
     "is_zarr_trace",
@@ -174,6 +175,14 @@ def read_manifest(store: Store) -> Manifest | None:
         return None
     manifest = Manifest.from_json(attributes[layout.ATTRIBUTE], store.name)
     return manifest if _is_complete(store, manifest) else None
+
+
+def existing_manifest(store: Store) -> Manifest:
+    """Return the manifest of the run in a store; `RunNotFoundError` if the store is empty."""
+    manifest = read_manifest(store)
+    if manifest is None:
+        raise RunNotFoundError(f"{store.name} holds no run. Check the path.")
+    return manifest
 
 
 def is_zarr_trace(store: Store) -> bool:

@@ -11,13 +11,12 @@ from checkpoint.arrays import TEXT
 from checkpoint.errors import (
     ArgumentError,
     NotARunError,
-    RunNotFoundError,
     UnsupportedStepError,
 )
 from checkpoint.manifest import Manifest
 from checkpoint.pymc_run import PyMCRun
 from checkpoint.pymc_store import PyMCStore
-from checkpoint.recovery import ChainRecord, recover, warn_of_damage
+from checkpoint.recovery import ChainRecord, recover_all, warn_of_damage
 from checkpoint.run_setup import read_constants
 from checkpoint.stores import Store, as_store
 from checkpoint.views import View
@@ -75,10 +74,7 @@ def open_run(store: Store) -> "Run":
     RunNotFoundError, NotARunError, FormatVersionError
         If there is none that can be read.
     """
-    manifest = hierarchy.read_manifest(store)
-    if manifest is None:
-        raise RunNotFoundError(f"{store.name} holds no run. Check the path.")
-    return Run(store, manifest)
+    return Run(store, hierarchy.existing_manifest(store))
 
 
 class Run(View):
@@ -92,7 +88,7 @@ class Run(View):
     def __init__(self, store: Store, manifest: Manifest) -> None:
         self._store = store
         self._manifest = manifest
-        self._records = [recover(store, manifest, chain) for chain in range(manifest.chains)]
+        self._records = recover_all(store, manifest)
 
     @property
     def name(self) -> str:

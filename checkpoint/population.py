@@ -22,7 +22,7 @@ from checkpoint._pymc.steps import (
 )
 from checkpoint.adapters import make_adapter
 from checkpoint.adapters.fields import set_attribute
-from checkpoint.chain import ChainTask, Observer, check_has_state, point_at
+from checkpoint.chain import ChainTask, Observer, check_has_state, point_at, writer_of
 from checkpoint.errors import ChainError, CheckpointError
 from checkpoint.recovery import recover
 from checkpoint.writer import ChainWriter
@@ -58,18 +58,7 @@ def run_population(tasks: Sequence[ChainTask], observer: Observer) -> None:
                 adapter.restore(method, record, first - 1)
         population.append(point_at(manifest, record, first - 1) if first else dict(task.start))
         steps.append(step)
-        writers.append(
-            ChainWriter(
-                task.store,
-                manifest,
-                record,
-                task.plan,
-                task.compute,
-                adapters,
-                flatten(step),
-                task.commit_interval,
-            )
-        )
+        writers.append(writer_of(task, record, adapters, step))
     if tasks[0].shares_state and first:
         _share_again(tasks, steps)
     for step, task in zip(steps, tasks, strict=True):

@@ -13,7 +13,7 @@ from checkpoint.manifest import Manifest
 from checkpoint.rows import Column, Values
 from checkpoint.stores import Store
 
-__all__ = ["ChainRecord", "Damage", "recover", "warn_of_damage"]
+__all__ = ["ChainRecord", "Damage", "recover", "recover_all", "warn_of_damage"]
 
 # A live writer may seal between our look at draw_idx and at the log; then we look again.
 _MAX_LOOKS = 20
@@ -178,6 +178,11 @@ def recover(store: Store, manifest: Manifest, chain: int) -> ChainRecord:
             break
         damage = record.damage
     return record
+
+
+def recover_all(store: Store, manifest: Manifest) -> list[ChainRecord]:
+    """Return what every chain of a run has recorded."""
+    return [recover(store, manifest, chain) for chain in range(manifest.chains)]
 
 
 def warn_of_damage(records: Iterable[ChainRecord], stacklevel: int) -> None:

@@ -27,7 +27,7 @@ from checkpoint.errors import (
 from checkpoint.inspection import Run
 from checkpoint.manifest import Manifest
 from checkpoint.recording import stat_path, variable_path
-from checkpoint.recovery import ChainRecord, recover
+from checkpoint.recovery import ChainRecord, recover_all
 from checkpoint.run_setup import (
     StoreSettings,
     create_run,
@@ -68,20 +68,18 @@ class ActiveRun:
 
     def records(self) -> list[ChainRecord]:
         """Return what every chain has recorded."""
-        chains = range(self.manifest.chains)
-        return [recover(self.store, self.manifest, chain) for chain in chains]
+        return recover_all(self.store, self.manifest)
 
 
-def as_recorded(store: Store, options: Options) -> Options:
-    """Return the options with what the run in a store decides where the call does not say."""
-    found = hierarchy.read_manifest(store)
+def as_recorded(found: Manifest | None, options: Options) -> Options:
+    """Return the options with what a run that was found decides where the call does not say."""
     if found is None or options.fastmath is not None or not found.fastmath:
         return options
     return replace(options, compile_kwargs={**(options.compile_kwargs or {}), "fastmath": True})
 
 
-def find_or_create(store: Store, options: Options, model: Any) -> ActiveRun:
-    """Return the run of this call: the one in the store, checked, or a new one.
+def find_or_create(store: Store, found: Manifest | None, options: Options, model: Any) -> ActiveRun:
+    """Return the run of this call: the one that was found in the store, checked, or a new one.
 
     The store is locked if there is something to draw.
 
@@ -92,7 +90,6 @@ def find_or_create(store: Store, options: Options, model: Any) -> ActiveRun:
     DifferentRunError
         If the store holds another run.
     """
-    found = hierarchy.read_manifest(store)
     if found is not None and options.resume == "never":
         raise RunExistsError(
             f'{store.name} holds a run, and resume="never" was given. Nothing was changed. '

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
+from checkpoint import hierarchy
 from checkpoint._pymc import model as pymc_model
 from checkpoint._pymc.exactness import exact_compilation
 from checkpoint._pymc.progress import quietly
@@ -195,8 +196,9 @@ return_inferencedata, idata_kwargs, mp_ctx, blas_cores, model, backend
         )
     warn_about_arguments(discard_tuned_samples, return_inferencedata)
     place = as_store(store)
-    options = as_recorded(place, options)
+    found = hierarchy.read_manifest(place)
+    options = as_recorded(found, options)
     with quietly(quiet), exact_compilation(bool(options.fastmath)):
-        run = find_or_create(place, options, model)
+        run = find_or_create(place, found, options, model)
         draw_missing(run, options)
         return result(run, options)

@@ -16,7 +16,6 @@ from checkpoint.driving import tasks_of
 from checkpoint.errors import (
     ArgumentError,
     RunExistsError,
-    RunNotFoundError,
     StoreWriteError,
     UnknownArgumentError,
 )
@@ -145,9 +144,7 @@ class ZarrTrace(TraceView, backends.TraceBase):  # type: ignore[misc]  # PyMC's 
             If it cannot be read.
         """
         place = as_store(store)
-        manifest = hierarchy.read_manifest(place)
-        if manifest is None:
-            raise RunNotFoundError(f"{place.name} holds no run. Check the path.")
+        manifest = hierarchy.existing_manifest(place)
         self = cls.__new__(cls)
         self._prepare(place, Options(include_transformed=include_transformed))
         self._manifest = manifest

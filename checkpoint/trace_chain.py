@@ -13,9 +13,9 @@ import cloudpickle
 
 from checkpoint._pymc.backends import ChainBase, StatsBijection
 from checkpoint._pymc.exactness import compile_from_now_on
-from checkpoint._pymc.steps import copy_step, flatten, is_population
+from checkpoint._pymc.steps import copy_step, is_population
 from checkpoint.adapters import make_adapter, with_lists
-from checkpoint.chain import ChainTask, state_at
+from checkpoint.chain import ChainTask, state_at, writer_of
 from checkpoint.errors import ArgumentError, StoreWriteError
 from checkpoint.interrupts import postponed
 from checkpoint.parents import end_with
@@ -214,16 +214,7 @@ class ZarrChain(ChainBase):  # type: ignore[misc]  # PyMC's class is not typed e
             record = self._record_so_far()
             # The step method is PyMC's to keep: its lists stay as long as they are.
             adapters = [make_adapter(with_lists(schema)) for schema in task.schemas]
-            self._writer = ChainWriter(
-                task.store,
-                task.manifest,
-                record,
-                task.plan,
-                task.compute,
-                adapters,
-                flatten(self._step),
-                task.commit_interval,
-            )
+            self._writer = writer_of(task, record, adapters, self._step)
             repeats = record.n_rows == 0 and not self._waits_for_state
             self._rehearsal = Rehearsal(task) if repeats else None
         return self._writer

@@ -18,7 +18,7 @@ from checkpoint.errors import (
     StoreWriteError,
 )
 from checkpoint.manifest import Manifest
-from checkpoint.recovery import recover
+from checkpoint.recovery import recover_all
 from checkpoint.stores import Store
 from checkpoint.stores.base import checked_key
 from checkpoint.zarr_groups import Group, open_root
@@ -135,9 +135,7 @@ class SamplingState(Group):
     @property
     def draw_idx(self) -> np.ndarray[Any, Any]:
         """Recorded draws of each chain, warm-up included, shape ``(n_chains,)``."""
-        store, manifest = self._run
-        chains = range(manifest.chains)
-        return np.array([recover(store, manifest, chain).n_rows for chain in chains])
+        return np.array([record.n_rows for record in recover_all(*self._run)])
 
     @property
     def global_warnings(self) -> "GlobalWarnings":
