@@ -4,7 +4,7 @@ VENV ?= .venv
 PROCESSES ?= 2
 PYTEST ?= -n $(PROCESSES)
 
-.PHONY: demo test test-slow test-all lint bench clean
+.PHONY: demo test test-slow test-all lint bench torture torture-long clean
 
 demo: $(VENV)/ready
 	$(VENV)/bin/python examples/demo.py
@@ -24,6 +24,12 @@ lint: $(VENV)/ready
 
 bench: $(VENV)/ready
 	$(VENV)/bin/python -m pytest benchmarks -q -p no:randomly -p no:xdist --benchmark-disable-gc --benchmark-columns=median,iqr,rounds $(BENCH)
+
+torture: $(VENV)/ready
+	cd tests && $(abspath $(VENV))/bin/python -m torture $(TRIALS)
+
+torture-long: $(VENV)/ready
+	cd tests && $(abspath $(VENV))/bin/python -m torture --long --record $(TRIALS)
 
 clean:
 	rm -rf $(VENV)
