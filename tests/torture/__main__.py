@@ -37,7 +37,7 @@ BEGIN, END = "<!-- table -->", "<!-- end of table -->"
 @click.option("--record", is_flag=True, help="Keep the figures, and put them into docs/.")
 @click.option("--show", is_flag=True, help="Print the figures that were kept; try nothing.")
 def main(trials: tuple[str, ...], is_long: bool, seed: int, record: bool, show: bool) -> None:
-    """Do to runs what may happen to them, and print what survived; all TRIALS unless some are named."""
+    """Do to runs what may happen to them, in all TRIALS or those named, and print what survived."""
     chosen = trials or TRIALS
     if show:
         kept = _kept()
