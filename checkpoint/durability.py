@@ -24,11 +24,15 @@ __all__ = [
     "create",
     "cut",
     "make_directory",
+    "make_temporary",
     "open_for_appending",
     "publish",
     "remove",
+    "remove_directory",
     "replace",
     "replace_many",
+    "settle",
+    "settle_file",
     "sync",
     "temporary_beside",
     "write_at",
@@ -106,8 +110,8 @@ def create(path: Path, data: bytes) -> None:
     _sync_directory(path.parent)
 
 
-def open_for_appending(path: Path) -> int:
-    """Open a file for reading and writing; one that is made is durable in its directory.
+def open_for_appending(path: Path, beginning: bytes) -> int:
+    """Open a file for reading and writing; one that is made begins, durably, with some bytes.
 
     Returns
     -------
@@ -117,10 +121,15 @@ def open_for_appending(path: Path) -> int:
     try:
         return os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
-        make_directory(path.parent)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        _sync_directory(path.parent)
-        return descriptor
+        replace(path, beginning)
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+
+
+def make_temporary(path: Path, permissions: int) -> int:
+    """Make a file for `publish`, open for reading and writing; return its descriptor."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    os.fchmod(descriptor, permissions)
+    return descriptor
 
 
 def write_at(descriptor: int, offset: int, data: bytes) -> None:
@@ -159,10 +168,39 @@ def remove(path: Path) -> None:
         os.unlink(path)
 
 
+def remove_directory(path: Path) -> None:
+    """Remove a directory if it is empty. Not synced."""
+    with contextlib.suppress(OSError):
+        os.rmdir(path)
+
+
 def make_directory(path: Path) -> None:
     """Make a directory and its missing parents, each durable in its own parent."""
     for directory in _make_directories({path}):
         _sync_directory(directory)
+
+
+def settle(root: Path) -> None:
+    """Make durable what is below a directory, its own name included.
+
+    Who goes on where a killed process stopped sees all that it wrote, synced or not, and builds
+    on it. Without this a power failure later could take away what lies below and leave what was
+    built.
+    """
+    if _reports_errors_of_syncfs():
+        _sync_file_system(root)
+        return
+    for folder, _, names in os.walk(root):
+        for name in names:
+            _sync_path(Path(folder) / name)
+        _sync_directory(Path(folder))
+    _sync_directory(root.parent)
+
+
+def settle_file(descriptor: int, path: Path) -> None:
+    """Make an open file durable under its name, whoever wrote it; see `settle`."""
+    os.fsync(descriptor)
+    _sync_directory(path.parent)
 
 
 def _make_directories(paths: Iterable[Path]) -> set[Path]:
@@ -170,10 +208,14 @@ def _make_directories(paths: Iterable[Path]) -> set[Path]:
     to_sync: set[Path] = set()
     for path in paths:
         missing = path
+        new = []
         while not missing.is_dir():
-            to_sync.add(missing.parent)
+            new.append(missing)
             missing = missing.parent
-        path.mkdir(parents=True, exist_ok=True)
+        for directory in reversed(new):
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(directory)
+            to_sync.add(directory.parent)
     return to_sync
 
 
@@ -227,8 +269,11 @@ def _libc() -> Any:
 
 
 def _sync_directory(path: Path) -> None:
-    if sys.platform == "win32":  # a directory cannot be opened there
-        return
+    if sys.platform != "win32":  # a directory cannot be opened there
+        _sync_path(path)
+
+
+def _sync_path(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

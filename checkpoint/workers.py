@@ -177,6 +177,7 @@ class _Pool:
                 "same command again.",
                 worker.chain,
             )
+        worker.task.store.settle()
         again = _Worker(worker.task, self.settings, self.stop_flag, worker.n_restarts + 1)
         again.start()
         self.active.append(again)

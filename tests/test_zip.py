@@ -289,7 +289,7 @@ def test_damage_in_the_middle_does_not_cost_what_is_behind_it(archive):
 
 def local_headers(path):
     data = path.read_bytes()
-    at, found = 0, {}
+    at, found = data.find(b"PK\x03\x04"), {}
     while data[at : at + 4] == b"PK\x03\x04":
         end = end_of_record(data, at)
         n_name = struct.unpack_from("<H", data, at + 26)[0]

@@ -122,6 +122,9 @@ class Store(zarr.abc.store.Store):
     def flush(self) -> None:
         """Wait until all that was written is durable, where a store writes behind."""
 
+    def settle(self) -> None:
+        """Make durable what a process that wrote here and died has left; `lock` does it too."""
+
     def mend(self) -> None:
         """Make whole what a crash has left, if that is seen at a glance; the lock is free."""
 

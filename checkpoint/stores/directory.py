@@ -100,8 +100,7 @@ class DirectoryStore(Store):
         super().remove_all()
         with explained(self.name, self.root):
             for folder, _, _ in os.walk(self.root, topdown=False):
-                with contextlib.suppress(OSError):  # the lock is in one
-                    os.rmdir(folder)
+                durability.remove_directory(Path(folder))  # the lock is in one
 
     def lock(self) -> None:
         folder = self.root / layout.LOG
@@ -109,8 +108,17 @@ class DirectoryStore(Store):
             durability.make_directory(folder)
             lock = WriterLock(folder / ".lock", folder / ".holder")
             lock.acquire(self.name, self._last_commit)
-            self._remove_leftovers()
+            try:
+                self._remove_leftovers()
+                durability.settle(self.root)
+            except BaseException:
+                lock.release()
+                raise
         self._lock = lock
+
+    def settle(self) -> None:
+        with explained(self.name, self.root):
+            durability.settle(self.root)
 
     def unlock(self) -> None:
         if self._lock is not None:

@@ -88,7 +88,7 @@ class Archive:
         self.path = path
         self.descriptor = -1
         self.descriptor = (
-            durability.open_for_appending(path)
+            durability.open_for_appending(path, pack_directory({}, 0))
             if writable
             else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         )
@@ -97,8 +97,10 @@ class Archive:
             stat = os.fstat(self.descriptor)
             self.identity = _identity_of(stat)
             self.n_torn = stat.st_size - self._scan.end
-            if writable and self.n_torn:
-                durability.cut(self.descriptor, self._scan.end)
+            if writable:
+                if self.n_torn:
+                    durability.cut(self.descriptor, self._scan.end)
+                durability.settle_file(self.descriptor, path)
         except BaseException:
             self.close()
             raise
@@ -246,9 +248,9 @@ class Archive:
         Durability: whatever happens, the old file or the new one is there, whole.
         """
         temporary = durability.temporary_beside(self.path)
-        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        permissions = os.fstat(self.descriptor).st_mode & 0o7777
+        descriptor = durability.make_temporary(temporary, permissions)
         try:
-            os.fchmod(descriptor, os.fstat(self.descriptor).st_mode & 0o7777)
             entries, end = _copy_entries(self.descriptor, descriptor, self.entries)
             directory = pack_directory(entries, end)
             durability.write_at(descriptor, end, directory)

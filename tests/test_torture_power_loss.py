@@ -1,0 +1,75 @@
+"""The bench of power losses, and that it notices what it is there for."""
+
+from dataclasses import replace
+
+import pytest
+from torture.disk import Disk
+from torture.power_loss import _cut_power, trial
+from torture.recorder import Operation
+from torture.report import Effort
+from torture.stories import after_a_kill, stories
+
+from checkpoint import durability
+
+pytestmark = pytest.mark.slow
+
+
+def broken(story, every=1):
+    """Return what is broken when the power fails; as soon as anything is."""
+    for n in [*story.points()][::every]:
+        if found := _cut_power((story, n), seed=0, n_outcomes=30).wrong:
+            return found
+    return []
+
+
+def without(story, kind):
+    """Return a story in which calls of one kind did nothing."""
+    left = [one for one in story.operations if one.kind != kind]
+    return replace(story, operations=left, start=len(left) // 2)
+
+
+def test_no_committed_draw_is_lost(tmp_path):
+    rows = trial(Effort.QUICK, 0, tmp_path)
+    assert [line for row in rows for line in row.broken] == []
+    assert all(row.n_tried > 500 for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("kind", "missing"),
+    [(".zarr", "sync"), (".zarr", "sync_folder"), (".zip", "sync"), (".zip", "sync_folder")],
+)
+def test_a_sync_that_is_left_out_is_noticed(kind, missing, tmp_path):
+    story = next(stories(tmp_path, kind))
+    assert broken(without(story, missing), every=7)
+
+
+def test_going_on_from_what_a_killed_process_had_not_synced_is_noticed(tmp_path, monkeypatch):
+    story = next(stories(tmp_path, ".zarr"))
+    monkeypatch.setattr(durability, "settle", lambda root: None)
+    kills = [i for i, one in enumerate(story.operations, 1) if _is_count(one)]
+    told = [after_a_kill(story, n, tmp_path / str(n)) for n in kills]
+    assert any(broken(one) for one in told)
+
+
+def _is_count(operation):
+    return operation.kind == "rename" and "draw_idx/c.0" in operation.target
+
+
+def test_what_is_synced_is_kept_and_what_is_not_may_go():
+    disk = Disk()
+    for operation in (
+        Operation("make_file", "a"),
+        Operation("write", "a", offset=0, data=b"old"),
+        Operation("sync", "a"),
+        Operation("sync_folder", "."),
+        Operation("write", "a", offset=3, data=b"new"),
+        Operation("make_file", "b"),
+    ):
+        disk.apply(operation)
+    import random
+
+    left = [disk.crash(random.Random(i)) for i in range(200)]
+    assert {tree["a"][:3] for tree in left} == {b"old"}
+    assert {b"old", b"oldnew"} < {tree["a"] for tree in left}
+    assert {"b" in tree for tree in left} == {True, False}
+    assert disk.now() == {"a": b"oldnew", "b": b""}

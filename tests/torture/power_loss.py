@@ -1,0 +1,106 @@
+"""Power loss: what was not synced is kept, dropped, torn or garbage; names are kept or undone.
+
+For each number of system calls of a recorded run it is drawn, many times, what a disk may be left
+with. Outcomes that differ are opened and held against the oracle; some of them are gone on with.
+"""
+
+import random
+import tempfile
+import warnings
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import zarr
+
+from torture.disk import Tree
+from torture.report import Effort, Row
+from torture.scene import Promised, lay_out
+from torture.spread import spread
+from torture.stories import KINDS, Story, after_a_kill, stories
+
+__all__ = ["trial"]
+
+
+@dataclass
+class _Found:
+    """What came of the outcomes at one point."""
+
+    n_drawn: int = 0
+    n_distinct: int = 0
+    n_finished: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+
+def trial(effort: Effort, seed: int, folder: Path) -> list[Row]:
+    """Cut the power after each system call of runs in directories and zip files."""
+    rows = []
+    for kind, kind_name in KINDS.items():
+        told = [*stories(folder / kind_name, kind)]
+        # Killed, gone on with, and only then the power fails: nobody synced what was left.
+        new = told[0]
+        kills = [*new.points()][:: effort.of(160, 20) if kind == ".zarr" else effort.of(30, 4)]
+        told += [after_a_kill(new, n, folder / f"{kind_name}-{n}") for n in kills]
+        points = [(story, n) for story in told for n in story.points()]
+        points = points[:: effort.of(37 if kind == ".zarr" else 5, 1)]
+        cut = partial(_cut_power, seed=seed, n_outcomes=effort.of(40, 2000))
+        found = [*spread(cut, points)]
+        rows.append(_row(kind_name, len(told), found))
+    return rows
+
+
+def _row(kind: str, n_stories: int, found: list[_Found]) -> Row:
+    return Row(
+        fails=f"the power ({kind})",
+        survives="every committed draw; what was not synced is there or not, never wrong",
+        tested=f"after each of {len(found):,} system calls of {n_stories} runs, up to "
+        f"{max(one.n_drawn for one in found):,} seeded outcomes: unsynced writes kept, dropped, "
+        "torn or garbage, unsynced names kept or undone; "
+        f"{sum(one.n_distinct for one in found):,} differed and were opened, all rows compared; "
+        f"{sum(one.n_finished for one in found):,} of them finished and compared",
+        n_tried=sum(one.n_drawn for one in found),
+        broken=[line for one in found for line in one.wrong],
+    )
+
+
+def _cut_power(at: tuple[Story, int], seed: int, n_outcomes: int) -> _Found:
+    """Cut the power after so many calls of a story, in many ways."""
+    story, n = at
+    disk, promised = story.after(n)
+    found, seen = _Found(), set()
+    before: Tree | None = None
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder) / "work"
+        for i in range(n_outcomes if disk.has_pending else 1):
+            tree = disk.crash(random.Random(f"{seed} {n} {i}"))
+            found.n_drawn += 1
+            key = hash(frozenset(tree.items()))
+            if key in seen:
+                continue
+            seen.add(key)
+            found.n_distinct += 1
+            lay_out(work, tree, before)
+            before = tree
+            wrong = story.scene.look(work / story.store, promised).wrong
+            is_to_finish = len(seen) <= 2 or len(seen) % 100 == 0
+            if is_to_finish and not (story.name == "converting" and not promised.draws):
+                found.n_finished += 1
+                wrong += _finish(story, work, promised)
+                before = None
+            found.wrong += [f"{story.name}, after {n} calls, seed {seed} {i}: {w}" for w in wrong]
+    return found
+
+
+def _finish(story: Story, work: Path, promised: Promised) -> list[str]:
+    store = work / story.store
+    wrong = []
+    if promised.draws and store.is_dir():
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            for _, node in zarr.open_group(store, mode="r").members(max_depth=None):
+                if isinstance(node, zarr.Array) and node.name.startswith("/posterior"):
+                    node[...]
+    try:
+        return wrong + story.scene.finish(store)
+    except Exception as error:
+        return [*wrong, f"cannot be gone on with: {type(error).__name__}: {error}"]
