@@ -85,22 +85,25 @@ def _cut_power(at: tuple[Story, int], seed: int, n_outcomes: int) -> _Found:
             is_to_finish = len(seen) <= 2 or len(seen) % 100 == 0
             if is_to_finish and not (story.name == "converting" and not promised.draws):
                 found.n_finished += 1
-                wrong += _finish(story, work, promised)
+                wrong += _finish(story, work / story.store, promised)
                 before = None
             found.wrong += [f"{story.name}, after {n} calls, seed {seed} {i}: {w}" for w in wrong]
     return found
 
 
-def _finish(story: Story, work: Path, promised: Promised) -> list[str]:
-    store = work / story.store
-    wrong = []
-    if promised.draws and store.is_dir():
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            for _, node in zarr.open_group(store, mode="r").members(max_depth=None):
-                if isinstance(node, zarr.Array) and node.name.startswith("/posterior"):
-                    node[...]
+def _finish(story: Story, store: Path, promised: Promised) -> list[str]:
     try:
-        return wrong + story.scene.finish(store)
+        if promised.draws and store.is_dir():
+            _read_with_zarr(store)
+        return story.scene.finish(store)
     except Exception as error:
-        return [*wrong, f"cannot be gone on with: {type(error).__name__}: {error}"]
+        return [f"cannot be gone on with: {type(error).__name__}: {error}"]
+
+
+def _read_with_zarr(store: Path) -> None:
+    """Read the draws in arrays as any other program does."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _, node in zarr.open_group(store, mode="r").members(max_depth=None):
+            if isinstance(node, zarr.Array) and node.name.startswith("/posterior"):
+                node[...]

@@ -21,7 +21,7 @@ import checkpoint
 from checkpoint import hierarchy, run, run_setup, sampling
 from checkpoint.driving import draw_missing
 from checkpoint.errors import RunNotFoundError
-from checkpoint.inspection import open_run
+from checkpoint.inspection import Run, open_run
 from checkpoint.recovery import ChainRecord
 from checkpoint.rehearsal import CLOCK_STATS
 from checkpoint.stores import as_store
@@ -146,21 +146,24 @@ class Scene:
 
     def look(self, store: Any, promised: Promised) -> Left:
         """Read all that a store has recorded, and hold it against the oracle and the promises."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            try:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
                 found = open_run(as_store(store))
-            except RunNotFoundError:
-                return Left([], ["there is no run"] if promised.draws else [])
-            wrong = []
-            if found.draws < promised.draws:
-                wrong.append(f"room for {found.draws} draws, promised {promised.draws}")
-            for record in found._records:
-                at_least = promised.n_rows.get(record.chain, 0)
-                if record.n_rows < at_least:
-                    wrong.append(f"chain {record.chain}: {record.n_rows} rows of {at_least}")
-                wrong += self._unequal_rows(record)
-        return Left([record.n_rows for record in found._records], wrong)
+                return Left(found.draw_idx.tolist(), [*self._wrong(found, promised)])
+        except RunNotFoundError:
+            return Left([], ["there is no run"] if promised.draws else [])
+        except Exception as error:
+            return Left([], [f"cannot be opened: {type(error).__name__}: {error}"])
+
+    def _wrong(self, found: Run, promised: Promised) -> Iterator[str]:
+        if found.draws < promised.draws:
+            yield f"room for {found.draws} draws, promised {promised.draws}"
+        for record in found._records:
+            at_least = promised.n_rows.get(record.chain, 0)
+            if record.n_rows < at_least:
+                yield f"chain {record.chain}: {record.n_rows} rows, promised {at_least}"
+            yield from self._unequal_rows(record)
 
     def finish(self, store: Any) -> list[str]:
         """Begin or go on with a run to its end, set up as before; return what is wrong."""
