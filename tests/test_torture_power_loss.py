@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 def broken(story, every=1):
     """Return what is broken when the power fails; as soon as anything is."""
-    for n in [*story.points()][::every]:
+    for n in [*story.points()][:120:every]:
         if found := _cut_power((story, n), seed=0, n_outcomes=30).wrong:
             return found
     return []
@@ -46,13 +46,8 @@ def test_a_sync_that_is_left_out_is_noticed(kind, missing, tmp_path):
 def test_going_on_from_what_a_killed_process_had_not_synced_is_noticed(tmp_path, monkeypatch):
     story = next(stories(tmp_path, ".zarr"))
     monkeypatch.setattr(durability, "settle", lambda root: None)
-    kills = [i for i, one in enumerate(story.operations, 1) if _is_count(one)]
-    told = [after_a_kill(story, n, tmp_path / str(n)) for n in kills]
-    assert any(broken(one) for one in told)
-
-
-def _is_count(operation):
-    return operation.kind == "rename" and "draw_idx/c.0" in operation.target
+    counts = [i for i, one in enumerate(story.operations, 1) if "draw_idx/c.0" in one.target]
+    assert broken(after_a_kill(story, counts[1], tmp_path / "again"), every=3)
 
 
 def test_what_is_synced_is_kept_and_what_is_not_may_go():

@@ -109,7 +109,7 @@ class Scene:
         "cores": 1,
         "random_seed": 4,
         "draws_per_chunk": 5,
-        "commit_interval": 1000,
+        "commit_interval": 0,
         "discard_tuned_samples": False,
         **SMALL,
     }

@@ -64,12 +64,13 @@ def _record(root: Path, act: Any) -> list[Operation]:
 def stories(folder: Path, kind: str) -> Iterator[Story]:
     """Return what happens to runs of one kind of store."""
     name = f"fit{kind}"
-    for chains in (1, 2):
+    # A commit for each draw, and commits by the rehearsals and seals alone.
+    for chains, commit_interval in ((1, 0), (2, 1000)):
         oracle = folder / f"oracle-{chains}"
-        scene = Scene(oracle, chains=chains)
+        scene = Scene(oracle, chains=chains, commit_interval=commit_interval)
         root = _empty(folder / f"new-{chains}")
         operations = _record(root, lambda at=root / name, scene=scene: scene.sample(at))
-        yield Story(f"a new run, {chains} chains", scene, name, operations)
+        yield Story(f"a new run of {chains}", scene, name, operations)
 
     scene = Scene(folder / "oracle-extended", draws=13)
     root = _empty(folder / "extended")
@@ -77,13 +78,13 @@ def stories(folder: Path, kind: str) -> Iterator[Story]:
     more = _record(root, lambda: scene.sample(root / name))
     yield Story("extending", scene, name, begun + more, len(begun))
 
-    # So many entries that they are merged, and a commit for each draw.
+    # So many entries that they are merged.
     arguments = {"draws": 70, "tune": 3, "chains": 1, "draws_per_chunk": 80, "commit_interval": 0}
     scene = Scene(folder / "oracle-merged", **arguments)
     root = _empty(folder / "merged")
     operations = _record(root, lambda: scene.sample(root / name))
     first = next(i for i, one in enumerate(operations) if one.kind == "mark")
-    yield Story("a commit for each draw, merged", scene, name, operations, first)
+    yield Story("merging", scene, name, operations, first)
 
     scene = Scene(folder / "oracle-converted")
     root = _empty(folder / "converted")
