@@ -1,6 +1,7 @@
 """Imports point down, and each kind of knowledge has one place."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,13 @@ def test_only_one_package_imports_pymc():
 
 def test_only_one_module_syncs():
     users = {name for name, path in modules().items() if "fsync(" in path.read_text()}
+    assert users == {"durability"}
+
+
+def test_only_one_module_changes_files():
+    """The bench of crashes and power losses records that module, and must miss nothing."""
+    calls = r"os\.(write|pwrite|replace|rename|link|unlink|remove|mkdir|makedirs|rmdir|truncate|ftruncate)\("
+    users = {name for name, path in modules().items() if re.search(calls, path.read_text())}
     assert users == {"durability"}
 
 
