@@ -48,6 +48,7 @@ class Lost:
 class Diary:
     """Notes of one session of a run, in a file that is mapped into memory.
 
+    For each chain: how many draws were durable when a commit or a seal returned (`durable`).
     For each draw: when it was handed to `ChainWriter.record`, when that returned, and how long the
     last commit before had taken. A process that draws a chain which another drew before it has
     notes of its own.
@@ -69,15 +70,17 @@ class Diary:
             shape = (n_chains, N_STARTS)
             np.lib.format.open_memmap(path, "w+", _RECORD, (*shape, n_rows))
             np.lib.format.open_memmap(_pids_of(path), "w+", "i8", shape)
+            np.lib.format.open_memmap(_durable_of(path), "w+", "i8", (n_chains,))
         self._draws = np.lib.format.open_memmap(path, "r+")
         self.pids = np.lib.format.open_memmap(_pids_of(path), "r+")
+        self.durable = np.lib.format.open_memmap(_durable_of(path), "r+")
         self._starts: dict[tuple[int, int], int] = {}
 
     def keep(self) -> None:
         """Note, from now on in this process and its forks, what chains record."""
         from checkpoint.writer import ChainWriter
 
-        commit, record = ChainWriter.commit, ChainWriter.record
+        commit, record, seal = ChainWriter.commit, ChainWriter.record, ChainWriter.seal
         took: dict[int, float] = {}
 
         def timed_commit(writer: Any) -> None:
@@ -85,6 +88,11 @@ class Diary:
             commit(writer)
             if had_rows:
                 took[writer.chain] = time.monotonic() - began
+            self.durable[writer.chain] = writer.n_rows
+
+        def noted_seal(writer: Any) -> None:
+            seal(writer)
+            self.durable[writer.chain] = writer.n_rows
 
         def noted_record(writer: Any, point: Any, stats: Any) -> None:
             chain, draw_idx = writer.chain, writer.n_rows
@@ -95,6 +103,7 @@ class Diary:
             notes["ended"] = time.monotonic()
 
         ChainWriter.commit, ChainWriter.record = timed_commit, noted_record
+        ChainWriter.seal = noted_seal
 
     def has_begun(self) -> bool:
         """Whether any chain is being drawn."""
@@ -152,3 +161,7 @@ def _lost(chain: int, pid: int, notes: Any, lost: Any, interval: float, at: floa
 
 def _pids_of(path: Path) -> Path:
     return path.with_suffix(".pids.npy")
+
+
+def _durable_of(path: Path) -> Path:
+    return path.with_suffix(".durable.npy")

@@ -11,7 +11,7 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,8 +71,8 @@ class Start:
         In place of those of the case.
     diary : Path or None
         Where each draw is noted when it is recorded.
-    uid : int
-        The user it runs as; 0 changes nothing.
+    obeys : bool
+        Whether permissions hold for it even if it runs as root.
     file_nbytes : int
         The largest size of a file that it may write; 0 leaves it as it is.
     holds_back : bool
@@ -83,7 +83,7 @@ class Start:
     outcome: Path
     arguments: Mapping[str, Any] = field(default_factory=dict)
     diary: Path | None = None
-    uid: int = 0
+    obeys: bool = False
     file_nbytes: int = 0
     holds_back: bool = False
 
@@ -254,8 +254,8 @@ def _run(case: Case, model: Any, whole: Any, how: Start, parent: int) -> None:
     try:
         os.setsid()
         _end_with(parent)
-        with _as_told(how):
-            outcome = _sample(case, model, whole, how)
+        _do_as_told(how)
+        outcome = _sample(case, model, whole, how)
         written = how.outcome.with_suffix(".part")
         written.write_text(json.dumps(outcome))
         written.rename(how.outcome)
@@ -277,23 +277,15 @@ def _sample(case: Case, model: Any, whole: Any, how: Start) -> dict[str, Any]:
     return {"unequal": unequal(result, whole)}
 
 
-@contextlib.contextmanager
-def _as_told(how: Start) -> Iterator[None]:
+def _do_as_told(how: Start) -> None:
     if how.diary is not None:
         Diary(how.diary).keep()
     if how.holds_back:
         _hold_back()
     if how.file_nbytes:
         resource.setrlimit(resource.RLIMIT_FSIZE, (how.file_nbytes, how.file_nbytes))
-    if how.uid:
-        os.setgroups([])
-        os.setresgid(how.uid, how.uid, how.uid)
-        os.setresuid(how.uid, how.uid, 0)
-    try:
-        yield
-    finally:
-        if how.uid:
-            os.setresuid(0, 0, 0)
+    if how.obeys:
+        _obey_permissions()
 
 
 def _hold_back() -> None:
@@ -307,6 +299,16 @@ def _hold_back() -> None:
         self._pause = 1e9
 
     ChainWriter._wait_for_next = wait
+
+
+def _obey_permissions() -> None:
+    """Give up the right of root to pass over permissions: CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    header, sets = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+    libc.capget(header, sets)
+    sets[0] &= ~0b110
+    if libc.capset(header, sets):
+        raise OSError(ctypes.get_errno(), "capset")
 
 
 def _end_with(parent: int) -> None:
