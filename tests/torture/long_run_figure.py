@@ -31,10 +31,10 @@ def draw(journeys: Sequence[Any], measures: Mapping[str, Any], path: Path) -> No
         for panel, (name, (unit, values, _)) in zip(panels, measures.items(), strict=True):
             for journey, colour in zip(journeys, COLOURS, strict=False):
                 points = _thin(values(journey))
-                style = {"marker": ".", "markersize": 4, "linewidth": 0.8, "color": colour}
+                marker = "." if len(points) < MAX_POINTS / 4 else ""
+                style = {"marker": marker, "markersize": 4, "linewidth": 0.9, "color": colour}
                 panel.plot(*zip(*points, strict=True), label=journey.name, **style)
-                for at in journey.kills:
-                    panel.axvline(at, color=colour, linewidth=0.4, alpha=0.5)
+                _mark(panel, journey.kills, colour)
             panel.set_ylim(bottom=0)
             panel.set_title(f"{name}{f' ({unit})' if unit else ''}", loc="left", fontsize=9)
             panel.spines[["top", "right"]].set_visible(False)
@@ -43,6 +43,14 @@ def draw(journeys: Sequence[Any], measures: Mapping[str, Any], path: Path) -> No
         panels[-1].xaxis.set_major_formatter(lambda n, _: f"{n:,.0f}")
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, metadata={"Date": None})
+
+
+def _mark(panel: Any, draws: Sequence[int], colour: str) -> None:
+    """Draw vertical lines, as one line with gaps: it is much smaller."""
+    xs = [x for at in draws for x in (at, at, float("nan"))]
+    ys = [0.0, 1.0, float("nan")] * len(draws)
+    transform = panel.get_xaxis_transform()
+    panel.plot(xs, ys, color=colour, linewidth=0.4, alpha=0.5, transform=transform)
 
 
 def _thin(points: Sequence[tuple[int, float]]) -> Sequence[tuple[int, float]]:
