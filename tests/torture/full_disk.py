@@ -19,6 +19,7 @@ from settings import SMALL
 
 import checkpoint
 from checkpoint.errors import RunNotFoundError, StoreWriteError
+from checkpoint.stores import ZipStore
 from torture.diary import Diary
 from torture.file_systems import CannotMountError, Ext4, FileSystem, in_namespace, mounted
 from torture.oracle import Oracle
@@ -198,7 +199,8 @@ class Bench:
 
     def _where(self, session: Session, n_rows: list[int], store: Path) -> str:
         if "unequal" in session.outcome:
-            return "went through"
+            warned = " ".join(session.outcome["warnings"])
+            return f"went through{', not compacted' if 'be compacted' in warned else ''}"
         if not _has_run(store):
             return "stopped while the run was created"
         if not any(n_rows):
@@ -230,11 +232,12 @@ def _unclear_text(text: str, trouble: Trouble, store: Path) -> list[str]:
 
 
 def _unreadable_for_zarr(store: Path) -> list[str]:
-    """Return why zarr, without checkpoint, does not read a directory."""
-    if not _has_run(store) or not store.is_dir():
+    """Return why zarr does not read a store; of a zip file through our store, a directory alone."""
+    if not _has_run(store):
         return []
     try:
-        group = zarr.open_group(store, mode="r")
+        place = store if store.is_dir() else ZipStore(store, read_only=True)
+        group = zarr.open_group(place, mode="r")
         for _, array in group.members(max_depth=None):
             if isinstance(array, zarr.Array):
                 array[...]
@@ -406,7 +409,7 @@ def _wait_for_instant(bench: Bench, session: Session, diary: Diary) -> None:
     deadline = time.monotonic() + 30
     while not (diary.has_begun() or session.has_ended) and time.monotonic() < deadline:
         time.sleep(0.002)
-    time.sleep(bench.rng.uniform(0, 0.5))
+    time.sleep(bench.rng.uniform(0.0, 1.0))
 
 
 ON_MOUNTS: dict[str, Callable[[Bench, int], list[Row]]] = {

@@ -52,8 +52,7 @@ class Case:
 
         import checkpoint
 
-        with model, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with model:
             step = getattr(pm, self.step)() if self.step else None
             return checkpoint.sample(store, step=step, **{**self.arguments, **arguments})
 
@@ -184,7 +183,11 @@ class Session:
 
     @property
     def outcome(self) -> dict[str, Any]:
-        """How it ended: `unequal`, or `error` and `text`; empty if it was killed."""
+        """How it ended; empty if it was killed.
+
+        With what the result differs in (`unequal`) and `warnings`, or with `error`, `kinds` (names
+        of classes) and `text`.
+        """
         if not self.how.outcome.exists():
             return {}
         return dict(json.loads(self.how.outcome.read_text()))
@@ -231,6 +234,7 @@ def _serve(case: Case, folder: Path, pipe: Any, parent: int) -> None:
     multiprocessing.set_start_method("fork", force=True)  # as usual, not as this process was
     sys.stdout = sys.stderr = (folder / "log").open("a", buffering=1)
     model = case.model()
+    warnings.simplefilter("ignore")
     whole = case.sample(folder / ORACLE, model)
     pipe.send("ready")
     while True:
@@ -270,11 +274,14 @@ def _sample(case: Case, model: Any, whole: Any, how: Start) -> dict[str, Any]:
     from compare import unequal
 
     try:
-        result = case.sample(how.store, model, **how.arguments)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            result = case.sample(how.store, model, **how.arguments)
     except Exception as error:
         kinds = [kind.__name__ for kind in type(error).__mro__]
         return {"error": kinds[0], "kinds": kinds, "text": str(error)}
-    return {"unequal": unequal(result, whole)}
+    warned = [str(warning.message) for warning in caught]
+    return {"unequal": unequal(result, whole), "warnings": warned}
 
 
 def _do_as_told(how: Start) -> None:
