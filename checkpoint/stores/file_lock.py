@@ -1,5 +1,6 @@
 """The lock of a run on a file system: held by the operating system, so a dead holder holds none."""
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -47,8 +48,11 @@ class WriterLock:
             raise
 
     def release(self) -> None:
+        # The note may stay: the lock is what counts, and where a disk can no longer be written an
+        # error of this would hide the one that matters.
         try:
-            durability.remove(self._note)
+            with contextlib.suppress(OSError):
+                durability.remove(self._note)
         finally:
             self._lock.release()
 
