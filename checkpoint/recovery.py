@@ -154,7 +154,14 @@ class ChainRecord:
         column = self._columns[path]
         spec = self.manifest.spec(column, warmup)
         index = self.manifest.chunk_index(column, self.chain, chunk_idx)
-        chunk: Values = spec.read_chunk(self.store, *index)[0]
+        try:
+            chunk: Values = spec.read_chunk(self.store, *index)[0]
+        except DamagedStoreError as error:
+            start, stop = self.manifest.chunk_range(warmup, chunk_idx)
+            raise DamagedStoreError(
+                f"{error} It holds draws {start} to {min(stop, self.n_sealed) - 1} of chain "
+                f"{self.chain}."
+            ) from error
         return chunk[(slice(None), *(slice(0, n) for n in column.shape))]
 
 

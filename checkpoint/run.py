@@ -188,7 +188,7 @@ def begin(
             )
         store = store.writer()
         hierarchy.begin(store, manifest.zarr_format)
-        create_run(store, manifest, preparation, schemas)
+        manifest = create_run(store, manifest, preparation, schemas)
     except BaseException:
         store.unlock()
         raise

@@ -20,7 +20,7 @@ LAYERS = [
     {"stores.resolve", "stores.serving"},
     {"stores"},
     {"plain", "generators", "arrays", "rows", "commit_log", "manifest", "contents",
-     "hierarchy", "zarr_groups", "zarr2"},
+     "documents", "hierarchy", "zarr_groups", "zarr2"},
     {"_pymc", "_pymc.steps", "_pymc.exactness", "_pymc.setup", "_pymc.model", "_pymc.results",
      "_pymc.progress", "_pymc.datasets", "_pymc.backends", "_pymc.counters", "_pymc.points",
      "_pymc.trees", "_pymc.adaptation", "_pymc.states"},
