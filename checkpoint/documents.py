@@ -21,10 +21,12 @@ __all__ = [
     "check_document",
     "check_no_remains",
     "checksum",
+    "has_checksum",
     "parse",
     "read_attribute",
     "read_document",
     "root_attributes",
+    "same_document",
     "sealed_attribute",
     "with_documents",
 ]
@@ -143,13 +145,12 @@ def read_attribute(store: Store, attribute: Any) -> Manifest:
 
 def with_documents(manifest: Manifest, nodes: Mapping[str, bytes]) -> Manifest:
     """Return the manifest with the checksums of the metadata documents below the root."""
-    lengths = _lengths(manifest)
     found = {
-        key: essential
-        for key, data in nodes.items()
-        if (essential := _essential(key, json.loads(data), lengths))
+        key: checksum(essential)
+        for key in sorted(nodes)
+        if (essential := _essential(key, json.loads(nodes[key]), manifest.lengths))
     }
-    return replace(manifest, documents={key: checksum(found[key]) for key in sorted(found)})
+    return replace(manifest, documents=found)
 
 
 def read_document(store: Store, manifest: Manifest, key: str) -> dict[str, Any]:
@@ -197,15 +198,26 @@ def check_document(store: Store, manifest: Manifest, key: str, document: Mapping
     DamagedStoreError
         If it does not hold.
     """
+    if not same_document(manifest, key, document):
+        raise DamagedStoreError(
+            f"{store.name}: the metadata {key} is not what was written, as its checksum tells. "
+            "Restore that file from a copy."
+        )
+
+
+def same_document(manifest: Manifest, key: str, document: Any) -> bool:
+    """Return whether what counts in a metadata document is as it was written, as far as known."""
     expected = manifest.documents.get(key)
     if expected is None:
-        return
-    found = checksum(_essential(key, document, _lengths(manifest)))
-    if found != expected:
-        raise DamagedStoreError(
-            f"{store.name}: the metadata {key} is not what was written: checksum {found}, "
-            f"expected {expected}. Restore that file from a copy."
-        )
+        return True
+    if not isinstance(document, Mapping):
+        return False
+    return checksum(_essential(key, document, manifest.lengths)) == expected
+
+
+def has_checksum(attribute: Any) -> bool:
+    """Return whether the attribute of the root has a checksum."""
+    return isinstance(attribute, Mapping) and _CHECKSUM in attribute
 
 
 def _bad_attribute(where: str, what: str) -> DamagedStoreError:
@@ -213,16 +225,6 @@ def _bad_attribute(where: str, what: str) -> DamagedStoreError:
         f"{where}: the attribute {layout.ATTRIBUTE} {what}. Nothing was changed. "
         "Restore that file from a copy."
     )
-
-
-def _lengths(manifest: Manifest) -> dict[str, int]:
-    """Return which entry of their shape grows when a run is extended, by path of array.
-
-    It is left out: after a crash it may be longer than the root says, and beside a reader too.
-    """
-    axes = {column.path: 1 for column in manifest.columns}
-    groups = {path.partition("/")[0] for path in axes} - {layout.STATE}
-    return axes | {f"{group}/draw": 0 for group in groups}
 
 
 def _essential(key: str, document: Mapping[str, Any], lengths: Mapping[str, int]) -> dict[str, Any]:

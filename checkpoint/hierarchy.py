@@ -13,10 +13,7 @@ import numpy as np
 
 from checkpoint import layout
 from checkpoint.arrays import (
-    TEXT,
-    ArraySpec,
     Compressor,
-    as_dates,
     group_document,
     whole_array,
 )
@@ -31,13 +28,13 @@ from checkpoint.contents import (
 from checkpoint.documents import (
     check_no_remains,
     read_attribute,
-    read_document,
     root_attributes,
     sealed_attribute,
     with_documents,
 )
 from checkpoint.errors import NotARunError, RunNotFoundError
 from checkpoint.manifest import Manifest
+from checkpoint.nodes import array_names, read_array, read_attributes, read_dims
 from checkpoint.stores import Store
 
 __all__ = [
@@ -296,71 +293,6 @@ def write_global_warnings(store: Store, manifest: Manifest, text: str) -> None:
 def read_global_warnings(store: Store, manifest: Manifest) -> str:
     """Return what the convergence checks found, a list as plain text."""
     return str(read_array(store, manifest, f"{layout.STATE}/global_warnings"))
-
-
-def read_array(store: Store, manifest: Manifest, path: str) -> np.ndarray[Any, Any]:
-    """Return an array that was written whole: constants, coordinates, data; dates as dates."""
-    document = _array_document(store, manifest, path)
-    if manifest.zarr_format == 3:
-        dtype, chunk = document["data_type"], document["chunk_grid"]["configuration"]["chunk_shape"]
-        is_text = dtype == "string"
-    else:
-        dtype, chunk = document["dtype"], document["chunks"]
-        is_text = dtype == "|O"
-    spec = ArraySpec(
-        path=path,
-        dtype=TEXT if is_text else np.dtype(dtype).str,
-        shape=tuple(document["shape"]),
-        chunk_shape=tuple(chunk),
-        dimension_names=(),
-        zarr_format=manifest.zarr_format,
-        compressor=manifest.codec,
-    )
-    if 0 in spec.shape:
-        return np.empty(spec.shape, dtype=object if is_text else dtype)
-    values = spec.read_chunk(store, *(0 for _ in chunk))[tuple(slice(0, n) for n in spec.shape)]
-    is_integer = spec.dtype == "<i8"  # as dates are
-    return as_dates(values, read_attributes(store, manifest, path)) if is_integer else values
-
-
-def array_names(store: Store, manifest: Manifest, group: str) -> list[str]:
-    """Return the names of all arrays below a group; a name may hold a slash."""
-    document = "/zarr.json" if manifest.zarr_format == 3 else "/.zarray"
-    # What was written is asked for: an array that is missing must not go unnoticed.
-    keys = manifest.documents or store.keys(f"{group}/")
-    folders = [
-        key.removesuffix(document)
-        for key in keys
-        if key.startswith(f"{group}/") and key.endswith(document)
-    ]
-    return sorted(
-        folder.removeprefix(f"{group}/")
-        for folder in folders
-        if folder != group
-        and (
-            manifest.zarr_format == 2
-            or _array_document(store, manifest, folder)["node_type"] == "array"
-        )
-    )
-
-
-def read_dims(store: Store, manifest: Manifest, path: str) -> list[str]:
-    """Return the dimension names of an array."""
-    if manifest.zarr_format == 3:
-        return list(_array_document(store, manifest, path)["dimension_names"])
-    return list(read_attributes(store, manifest, path).get("_ARRAY_DIMENSIONS", []))
-
-
-def read_attributes(store: Store, manifest: Manifest, path: str) -> dict[str, Any]:
-    """Return the attributes of an array."""
-    if manifest.zarr_format == 3:
-        return dict(_array_document(store, manifest, path).get("attributes", {}))
-    return read_document(store, manifest, f"{path}/.zattrs")
-
-
-def _array_document(store: Store, manifest: Manifest, path: str) -> dict[str, Any]:
-    name = "zarr.json" if manifest.zarr_format == 3 else ".zarray"
-    return read_document(store, manifest, f"{path}/{name}")
 
 
 def read_sampling_time(store: Store, manifest: Manifest) -> float:

@@ -106,6 +106,13 @@ class Manifest:
     def codec(self) -> Compressor:
         return Compressor.from_json(self.compressor)
 
+    @cached_property
+    def lengths(self) -> dict[str, int]:
+        """Which dimension of an array grows when the run is extended, by path of the array."""
+        axes = {column.path: 1 for column in self.columns}
+        groups = {path.partition("/")[0] for path in axes} - {layout.STATE}
+        return axes | {f"{group}/draw": 0 for group in groups}
+
     def is_warmup(self, draw_idx: int) -> bool:
         """Return whether a draw, counted with warm-up, belongs to it."""
         return draw_idx < self.tune
