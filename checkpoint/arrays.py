@@ -211,14 +211,14 @@ class ArraySpec:
         if data is None:
             raise DamagedStoreError(
                 f"{store.name}: the chunk {key} is missing although its draws were sealed. "
-                "Restore that file from a copy; no other draw is affected."
+                "Restore that file from a copy."
             )
         try:
             return self.decode(data)
         except Exception as error:
             raise DamagedStoreError(
                 f"{store.name}: the chunk {key} is damaged ({error}). "
-                "Restore that file from a copy; no other draw is affected."
+                "Restore that file from a copy."
             ) from error
 
     def _fill(self) -> Any:

@@ -5,7 +5,7 @@ counts if it is found again.
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import product
 from typing import Any
@@ -29,7 +29,7 @@ from checkpoint.recovery import ChainRecord, recover
 from checkpoint.stores import Store
 from checkpoint.verification import Finding, RecordedDraws, Verification
 
-__all__ = ["verify_store"]
+__all__ = ["Look", "verify_store"]
 
 _N_LOOKS = 5
 
@@ -72,10 +72,10 @@ def _look(store: Store) -> Verification:
         if (found := PyMCStore.find(store)) is not None:
             PyMCRun(found).verify()
         raise
-    return _Look(store, manifest).report()
+    return Look(store, manifest).report()
 
 
-class _Look:
+class Look:
     """One look at all that a run has."""
 
     def __init__(self, store: Store, manifest: Manifest) -> None:
@@ -87,14 +87,36 @@ class _Look:
         self._chains: list[RecordedDraws] = []
 
     def report(self) -> Verification:
-        findings = [*self._root(), *self._documents(), *self._whole_arrays()]
-        for chain in range(self._manifest.chains):
-            findings += self._chain(chain)
+        """Look at everything."""
+        findings = [finding for part in self.parts() for finding in self.findings(*part)]
         findings += self._place(findings)
         return Verification(
             self._store.name, self._n_values, 0, tuple(findings), tuple(self._chains),
             tuple(self._notes),
         )  # fmt: skip
+
+    def parts(self) -> Iterator[tuple[str, Any]]:
+        """Return what there is to look at: a kind, and which of it."""
+        yield "root", None
+        if not self._manifest.documents:
+            self._notes.append(
+                "it was written without checksums of metadata: that is only held to be readable. "
+                "checkpoint.convert writes them."
+            )
+        yield from (("document", key) for key in self._document_keys())
+        yield from (("array", path) for path in self._whole_arrays())
+        yield from (("chain", chain) for chain in range(self._manifest.chains))
+
+    def findings(self, kind: str, which: Any) -> Iterator[Finding]:
+        """Look at one part."""
+        if kind == "root":
+            return self._root()
+        look: dict[str, Callable[[Any], Iterator[Finding]]] = {
+            "document": self._document,
+            "array": self._whole_array,
+            "chain": self._chain,
+        }
+        return look[kind](which)
 
     def _root(self) -> Iterator[Finding]:
         """Look at the root: its own document, and the copies in it of the others'."""
@@ -139,27 +161,22 @@ class _Look:
                 reason = f"its copy of {of_node} is not what was written; no draw is affected"
                 yield Finding(key, reason)
 
-    def _documents(self) -> Iterator[Finding]:
-        known: Any = self._manifest.documents
-        if not known:
-            self._notes.append(
-                "it was written without checksums of metadata: that is only held to be readable. "
-                "checkpoint.convert writes them."
-            )
-            known = [
-                key
-                for key in self._store.keys("")
-                if is_metadata(key) and key.split("/", 1)[0] in layout.GROUPS
-            ]
-        for key in sorted(known):
-            self._n_values += 1
-            try:
-                document = parse(self._store, key, self._store.read(key))
-                check_document(self._store, self._manifest, key, document)
-            except DamagedStoreError as error:
-                yield Finding(key, str(error))
-                continue
-            yield from self._length(key, document)
+    def _document_keys(self) -> list[str]:
+        return sorted(self._manifest.documents) or [
+            key
+            for key in self._store.keys("")
+            if is_metadata(key) and key.split("/", 1)[0] in layout.GROUPS
+        ]
+
+    def _document(self, key: str) -> Iterator[Finding]:
+        self._n_values += 1
+        try:
+            document = parse(self._store, key, self._store.read(key))
+            check_document(self._store, self._manifest, key, document)
+        except DamagedStoreError as error:
+            yield Finding(key, str(error))
+            return
+        yield from self._length(key, document)
 
     def _length(self, key: str, document: Mapping[str, Any]) -> Iterator[Finding]:
         """Hold the length of an array of draws against the root."""
@@ -182,16 +199,17 @@ class _Look:
             self._manifest.draws if column is None else self._manifest.spec(column, False).shape[1]
         )
 
-    def _whole_arrays(self) -> Iterator[Finding]:
-        """Look at every chunk of what is no draw: coordinates, data, points, constants, clocks."""
+    def _whole_arrays(self) -> list[str]:
+        """Return the arrays that are no draws: coordinates, data, points, constants, clocks."""
         of_rows = {
             layout.path_of_phase(path, warmup) for path in self._columns for warmup in (False, True)
         }
-        for group in sorted(layout.GROUPS):
-            for name in self._array_names(group):
-                path = f"{group}/{name}"
-                if path not in of_rows and path not in (layout.DRAW_IDX, layout.LOG):
-                    yield from self._whole_array(path)
+        paths = {
+            f"{group}/{name}"
+            for group in sorted(layout.GROUPS)
+            for name in self._array_names(group)
+        }
+        return sorted(paths - of_rows - {layout.DRAW_IDX, layout.LOG})
 
     def _array_names(self, group: str) -> list[str]:
         with contextlib.suppress(DamagedStoreError):  # found with the documents
@@ -199,6 +217,7 @@ class _Look:
         return []
 
     def _whole_array(self, path: str) -> Iterator[Finding]:
+        """Look at every chunk of an array."""
         try:
             spec = array_spec(self._store, self._manifest, path)
         except DamagedStoreError:
