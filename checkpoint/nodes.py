@@ -26,16 +26,20 @@ def read_array(store: Store, manifest: Manifest, path: str) -> np.ndarray[Any, A
 def array_spec(store: Store, manifest: Manifest, path: str) -> ArraySpec:
     """Return how an array lies in the store, by its own document."""
     document = _array_document(store, manifest, path)
+    # What is empty, as of arrays without dimensions, others may leave out.
+    shape = document.get("shape", [])
     if manifest.zarr_format == 3:
-        dtype, chunk = document["data_type"], document["chunk_grid"]["configuration"]["chunk_shape"]
+        grid = document["chunk_grid"]
+        settings = {} if isinstance(grid, str) else grid.get("configuration", {})
+        dtype, chunk = document["data_type"], settings.get("chunk_shape", [])
         is_text = dtype == "string"
     else:
-        dtype, chunk = document["dtype"], document["chunks"]
+        dtype, chunk = document["dtype"], document.get("chunks", [])
         is_text = dtype == "|O"
     return ArraySpec(
         path=path,
         dtype=TEXT if is_text else np.dtype(dtype).str,
-        shape=tuple(document["shape"]),
+        shape=tuple(shape),
         chunk_shape=tuple(chunk),
         dimension_names=(),
         zarr_format=manifest.zarr_format,
@@ -67,7 +71,7 @@ def array_names(store: Store, manifest: Manifest, group: str) -> list[str]:
 def read_dims(store: Store, manifest: Manifest, path: str) -> list[str]:
     """Return the dimension names of an array."""
     if manifest.zarr_format == 3:
-        return list(_array_document(store, manifest, path)["dimension_names"])
+        return list(_array_document(store, manifest, path).get("dimension_names") or [])
     return list(read_attributes(store, manifest, path).get("_ARRAY_DIMENSIONS", []))
 
 

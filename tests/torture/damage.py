@@ -28,6 +28,7 @@ from settings import SMALL
 import checkpoint
 from checkpoint import hierarchy, layout
 from checkpoint.errors import CheckpointError
+from checkpoint.manifest import Manifest
 from checkpoint.stores import Store, ZipStore, as_store
 from checkpoint.stores.zip_archive import Archive
 from checkpoint.verifying import Look, verify_store
@@ -169,12 +170,14 @@ def flips(case: Case, effort: Effort, rng: np.random.Generator) -> list[Change]:
 
 
 def _stride(case: Case, file: Path) -> int:
-    """Return how many bytes there are for each that is flipped when there is time.
+    """Return of how many bytes one is flipped when there is time: all of a finished directory.
 
-    The metadata of an interrupted run is that of a finished one, save the counts.
+    A zip file holds the same values, and the metadata of an interrupted run is that of a
+    finished one.
     """
-    is_metadata = file.name in ("zarr.json", ".zmetadata", ".zarray", ".zgroup", ".zattrs")
-    return 8 if case.is_interrupted and (is_metadata or case.is_zip) else 1
+    if case.is_zip:
+        return 24 if case.is_interrupted else 4
+    return 8 if case.is_interrupted and _is_metadata(file) else 1
 
 
 def _some(items: Sequence[Any], n: int, rng: np.random.Generator) -> list[Any]:
@@ -265,19 +268,24 @@ def judge(case: Case, change: Change, in_full: bool) -> tuple[str, str]:
     outcome = problem = ""
     try:
         if touched:
-            run, warned = open_run(store)
+            run, warned = _open(case, store, "open" in touched)
             parts = {n: p for n, p in parts_of(run).items() if n in touched}
             outcome, problem = _held(case, change, show(run, warned, parts))
     except CheckpointError as error:
         outcome, problem = "caught", _names(case, change, keys, str(error))
     if problem:
         return "different", problem
-    n_found = _n_found(case, store, None if in_full else parts_looked_at)
+    manifest = None if "open" in touched else case.shown.manifest
+    n_found = _n_found(case, store, manifest, None if in_full else parts_looked_at)
     if n_found:
         return outcome if outcome not in ("", "harmless") else "verify", ""
     if outcome in ("caught", "fewer"):
         return outcome, f"{outcome}, and verify finds nothing"
     return outcome or "harmless", ""
+
+
+def _open(case: Case, store: Store, is_touched: bool) -> tuple[checkpoint.Run, bool]:
+    return open_run(store) if is_touched else (checkpoint.Run(store, case.shown.manifest), False)
 
 
 def _held(case: Case, change: Change, shown: Shown) -> tuple[str, str]:
@@ -364,7 +372,9 @@ def _chain_of(case: Case, key: str) -> int | None:
     return int(index[0]) if is_chunk else None
 
 
-def _n_found(case: Case, store: Store, parts: Sequence[tuple[str, Any]] | None) -> int:
+def _n_found(
+    case: Case, store: Store, manifest: Manifest | None, parts: Sequence[tuple[str, Any]] | None
+) -> int:
     """Return how much `verify` finds: as a whole, or in the parts that may find something."""
     if parts is None:
         try:
@@ -372,7 +382,7 @@ def _n_found(case: Case, store: Store, parts: Sequence[tuple[str, Any]] | None) 
         except CheckpointError:
             return 1
     try:
-        manifest = hierarchy.existing_manifest(store)
+        manifest = manifest or hierarchy.existing_manifest(store)
     except CheckpointError:
         return 1
     look = Look(store, manifest)
@@ -390,7 +400,7 @@ def _continued(cases: Sequence[Case], effort: Effort, seed: int) -> Row:
         files = [
             f for f in case.files() if case.is_zip or not _is_metadata(f) or rng.random() < 0.1
         ]
-        for _ in range(effort.of(3, 40)):
+        for _ in range(effort.of(3, 25)):
             file = files[int(rng.integers(len(files)))]
             data = file.read_bytes()
             at = int(rng.integers(len(data)))
