@@ -33,6 +33,9 @@ __all__ = ["Look", "verify_store"]
 
 _N_LOOKS = 5
 
+_CHECKED = ("gzip", "numcodecs.gzip", "numcodecs.zlib", "numcodecs.bz2", "numcodecs.lzma")
+"""Compressors with a checksum of their own, besides zstd with the one that it has on request."""
+
 
 def verify_store(store: Store) -> Verification:
     """Return what is damaged in a store, and what is not.
@@ -88,6 +91,12 @@ class Look:
 
     def report(self) -> Verification:
         """Look at everything."""
+        codec = dict((self._manifest.compressor or {}).get("configuration", {}))
+        name = (self._manifest.compressor or {"name": "no compressor"})["name"]
+        if self._manifest.zarr_format == 2 and name not in _CHECKED and not codec.get("checksum"):
+            self._notes.append(
+                f"chunks of Zarr format 2 with {name} have no checksum: only their size was held."
+            )
         findings = [finding for part in self.parts() for finding in self.findings(*part)]
         findings += self._place(findings)
         return Verification(

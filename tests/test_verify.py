@@ -5,6 +5,7 @@ import json
 import shutil
 import threading
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pymc as pm
@@ -269,6 +270,8 @@ def in_chain(chain, start, stop):
 
 NOWHERE = (None, None)
 
+STATE = "_sampling_state/step_0/steps_until_tune/c.0.0"
+
 DAMAGES = {
     "node": ("posterior/s/zarr.json", put('"freeRV"', '"freeRX"'), NOWHERE),
     "no document": ("constant_data/at/zarr.json", remove, NOWHERE),
@@ -279,9 +282,8 @@ DAMAGES = {
     "chunk cut short": ("posterior/s/c.1.0", lambda p: p.write_bytes(p.read_bytes()[:9]),
                         in_chain(1, TUNE, TUNE + CHUNK)),
     "stat": ("warmup_sample_stats/sampler_0__accept/c.0.0", flip, in_chain(0, 0, TUNE)),
-    "state": ("_sampling_state/step_0/steps_until_tune/c.0.0", flip, in_chain(0, TUNE, TUNE + CHUNK)),
-    "a column lacks rows": ("_sampling_state/step_0/steps_until_tune/c.0.0", remove,
-                            in_chain(0, TUNE, TUNE + CHUNK)),
+    "state": (STATE, flip, in_chain(0, TUNE, TUNE + CHUNK)),
+    "a column lacks rows": (STATE, remove, in_chain(0, TUNE, TUNE + CHUNK)),
     "coordinate": ("constant_data/place/c.0", flip, NOWHERE),
     "draw": ("posterior/draw/c.1", flip, NOWHERE),
     "data": ("observed_data/y/c.0", flip, NOWHERE),
@@ -470,6 +472,21 @@ def test_pickled_states_are_verified_and_not_replayed(tmp_path):
     flip(place / "_sampling_state/step_0/pickle/c.0.0")
     [finding] = checkpoint.open(place).verify().findings
     assert (finding.chain, finding.draws) == (0, (TUNE, TUNE + CHUNK))
+
+
+def test_a_store_of_pymcs_has_no_checksums(tmp_path):
+    place = Path(__file__).parent / "fixtures/pymc_zarr/pymc5_finished.zip"
+    with pytest.raises(errors.NotARunError, match=r"no checksums.*convert\("):
+        checkpoint.open(place).verify()
+    done = command(place)
+    assert done.exit_code == errors.NotARunError.exit_code
+    assert "no checksums" in done.output
+
+
+def test_chunks_without_any_checksum_are_said_to_be(tmp_path):
+    place = tmp_path / "fit.zarr"
+    sample(place, zarr_format=2, compressor=None)
+    assert "no compressor have no checksum" in str(verify(place))
 
 
 def test_another_model_or_argument_is_refused(store):
