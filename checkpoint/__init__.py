@@ -12,9 +12,10 @@ The map of the package, from the top down; a module imports only what is below i
 - `filling` writes a whole run at once into an empty store.
 - `adapters` turn a step method into columns and back; `_pymc` alone knows PyMC's insides.
 - `recording`, `rows`, `commit_log`, `sealing`, `arrays` are rows on their way to Zarr;
-  `hierarchy` and `contents` are what lies around them.
+  `hierarchy` and `contents` are what lies around them, with the checksums of `documents`.
 - `pymc_store` and `zarr2` read what PyMC's ZarrTrace wrote; `pymc_run` shows it as a run.
 - `stores` keep bytes, as Zarr stores do; `durability` alone syncs; `layout` names every path.
+- `verifying` holds a store against its checksums, `replaying` makes recorded draws again.
 - `cli` is the command line.
 """
 

@@ -19,6 +19,7 @@ from checkpoint.stores import Store
 
 __all__ = [
     "TEXT",
+    "UNITS",
     "ArraySpec",
     "Compressor",
     "as_dates",
@@ -32,6 +33,9 @@ TEXT = "text"
 
 _UNITS = "nanoseconds"
 _SINCE = f"{_UNITS} since 1970-01-01"
+
+UNITS = (_UNITS, _SINCE)
+"""Values of the attribute `units` by which integers are taken for dates."""
 
 _VLEN_UTF8 = numcodecs.VLenUTF8()
 _CRC32C = CRC32C(location="end")
@@ -207,14 +211,14 @@ class ArraySpec:
         if data is None:
             raise DamagedStoreError(
                 f"{store.name}: the chunk {key} is missing although its draws were sealed. "
-                "Restore that file from a copy; no other draw is affected."
+                "Restore that file from a copy."
             )
         try:
             return self.decode(data)
         except Exception as error:
             raise DamagedStoreError(
                 f"{store.name}: the chunk {key} is damaged ({error}). "
-                "Restore that file from a copy; no other draw is affected."
+                "Restore that file from a copy."
             ) from error
 
     def _fill(self) -> Any:
@@ -340,7 +344,7 @@ def _datetimes_as_integers(
 def as_dates(values: np.ndarray[Any, Any], attributes: Mapping[str, Any]) -> np.ndarray[Any, Any]:
     """Return integers as the dates that they were, if their attributes say so."""
     units = str(attributes.get("units", ""))
-    if units not in (_SINCE, _UNITS):
+    if units not in UNITS:
         return values
     return values.astype("M8[ns]" if units == _SINCE else "m8[ns]")
 

@@ -91,7 +91,7 @@ def check_same_settings(
             f"{store.name}: continuing where the last bits may differ, as this has changed since "
             "the run began: " + "; ".join(changes),
             ExactnessWarning,
-            stacklevel=5,  # the call of sample
+            stacklevel=6,  # the call of sample
         )
 
 

@@ -169,8 +169,7 @@ def _convert_run(source: Store, manifest: Manifest, target: Store, options: Opti
     contents = hierarchy.read_contents(source, manifest)
     # Each record goes when it is written, and with it the entries that it holds.
     chains = (_blocks(records.pop(0), laid_out) for _ in range(manifest.chains))
-    fill(target, laid_out, contents, chains)
-    return laid_out
+    return fill(target, laid_out, contents, chains)
 
 
 def _check_apart(source: Store, target: Store) -> None:

@@ -22,7 +22,7 @@ from checkpoint.recovery import ChainRecord
 from checkpoint.run import ActiveRun
 from checkpoint.workers import WorkerSettings, run_in_workers
 
-__all__ = ["draw_missing", "tasks_of"]
+__all__ = ["draw_missing", "task_of", "tasks_of"]
 
 
 def draw_missing(run: ActiveRun, options: Options) -> bool:
@@ -65,27 +65,32 @@ def tasks_of(
     run: ActiveRun, records: Sequence[ChainRecord], commit_interval: float
 ) -> list[ChainTask]:
     """Return what is to be done for each chain that lacks draws; for each of a population."""
-    preparation = run.preparation
-    plan = row_plan(run.manifest, stats_columns(preparation.step))
-    recorder: Any = preparation.recorder
+    is_population = run.preparation.is_population
     return [
-        ChainTask(
-            store=run.store,
-            manifest=run.manifest,
-            schemas=run.schemas,
-            plan=plan,
-            compute=recorder.fn,
-            step=preparation.step,
-            chain=record.chain,
-            start=preparation.initial_points[record.chain],
-            rng=preparation.rngs[record.chain],
-            n_rows=run.n_rows,
-            commit_interval=commit_interval,
-            shares_state=preparation.is_population and run.manifest.sequential,
-        )
+        task_of(run, record.chain, commit_interval)
         for record in records
-        if preparation.is_population or record.n_rows < run.n_rows
+        if is_population or record.n_rows < run.n_rows
     ]
+
+
+def task_of(run: ActiveRun, chain: int, commit_interval: float) -> ChainTask:
+    """Return what a process needs to draw one chain."""
+    preparation = run.preparation
+    recorder: Any = preparation.recorder
+    return ChainTask(
+        store=run.store,
+        manifest=run.manifest,
+        schemas=run.schemas,
+        plan=row_plan(run.manifest, stats_columns(preparation.step)),
+        compute=recorder.fn,
+        step=preparation.step,
+        chain=chain,
+        start=preparation.initial_points[chain],
+        rng=preparation.rngs[chain],
+        n_rows=run.n_rows,
+        commit_interval=commit_interval,
+        shares_state=preparation.is_population and run.manifest.sequential,
+    )
 
 
 def _drive(

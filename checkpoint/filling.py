@@ -45,8 +45,8 @@ def check_empty(store: Store) -> None:
 
 def fill(
     store: Store, manifest: Manifest, contents: Contents, chains: Iterable[Iterable[Block]]
-) -> None:
-    """Write a whole run into an empty store.
+) -> Manifest:
+    """Write a whole run into an empty store; return its manifest as it was written.
 
     Parameters
     ----------
@@ -80,10 +80,11 @@ def fill(
         for chain, blocks in enumerate(chains):
             n_sealed = _write_chain(store, manifest, chain, blocks)
             store.write({spec.chunk_key(chain): spec.encode([n_sealed])})
-        hierarchy.publish(store, manifest, nodes)
+        written = hierarchy.publish(store, manifest, nodes)
         store.finish()
     finally:
         store.unlock()
+    return written
 
 
 def _write_chain(store: Store, manifest: Manifest, chain: int, blocks: Iterable[Block]) -> int:

@@ -13,10 +13,7 @@ import numpy as np
 
 from checkpoint import layout
 from checkpoint.arrays import (
-    TEXT,
-    ArraySpec,
     Compressor,
-    as_dates,
     group_document,
     whole_array,
 )
@@ -28,8 +25,16 @@ from checkpoint.contents import (
     scalar_keys,
     session_keys,
 )
-from checkpoint.errors import CheckpointError, DamagedStoreError, NotARunError, RunNotFoundError
+from checkpoint.documents import (
+    check_no_remains,
+    read_attribute,
+    root_attributes,
+    sealed_attribute,
+    with_documents,
+)
+from checkpoint.errors import NotARunError, RunNotFoundError
 from checkpoint.manifest import Manifest
+from checkpoint.nodes import array_names, read_array, read_attributes, read_dims
 from checkpoint.stores import Store
 
 __all__ = [
@@ -81,14 +86,14 @@ def begin(store: Store, zarr_format: int) -> None:
         store.remove(sorted(leftovers))
 
 
-def create(store: Store, manifest: Manifest, contents: Contents) -> None:
-    """Write the hierarchy of a new run.
+def create(store: Store, manifest: Manifest, contents: Contents) -> Manifest:
+    """Write the hierarchy of a new run; return its manifest as it was written.
 
     Notes
     -----
     Durability: on return all of it is durable; before the last write there is no run.
     """
-    publish(store, manifest, lay_out(store, manifest, contents))
+    return publish(store, manifest, lay_out(store, manifest, contents))
 
 
 def lay_out(store: Store, manifest: Manifest, contents: Contents) -> dict[str, bytes]:
@@ -105,14 +110,20 @@ def lay_out(store: Store, manifest: Manifest, contents: Contents) -> dict[str, b
     return _metadata(keys)
 
 
-def publish(store: Store, manifest: Manifest, nodes: Mapping[str, bytes]) -> None:
+def publish(store: Store, manifest: Manifest, nodes: Mapping[str, bytes]) -> Manifest:
     """Write the root over the nodes whose metadata is given: now there is a run.
+
+    Returns
+    -------
+    Manifest
+        As it was written, with the checksums of the metadata.
 
     Notes
     -----
     Durability: all that was written before must be durable, or be written before this.
     """
-    attributes = {layout.ATTRIBUTE: manifest.to_json()}
+    manifest = with_documents(manifest, nodes)
+    attributes = {layout.ATTRIBUTE: sealed_attribute(manifest)}
     root = group_document("", manifest.zarr_format, attributes)
     # In order: zarr 3.1 finds the members of a group only where they follow each other.
     metadata = {key: json.loads(nodes[key]) for key in sorted(nodes)}
@@ -124,18 +135,19 @@ def publish(store: Store, manifest: Manifest, nodes: Mapping[str, bytes]) -> Non
             "metadata": {key.removesuffix("/zarr.json"): doc for key, doc in metadata.items()},
         }
         store.write({"zarr.json": json.dumps(document).encode()})
-        return
+        return manifest
     metadata |= {key: json.loads(value) for key, value in root.items()}
     consolidated = {"metadata": metadata, "zarr_consolidated_format": 1}
     store.write({".zmetadata": json.dumps(consolidated).encode(), ".zattrs": root[".zattrs"]})
     store.write({".zgroup": root[".zgroup"]})
+    return manifest
 
 
-def extend(store: Store, manifest: Manifest, contents: Contents) -> None:
-    """Make room for more draws. Chunks stay as they are."""
+def extend(store: Store, manifest: Manifest, contents: Contents) -> Manifest:
+    """Make room for more draws; return the manifest as it was written. Chunks stay as they are."""
     keys = node_keys(manifest, contents) | _metadata(session_keys(manifest, contents))
     store.write(keys)
-    publish(store, manifest, _metadata(keys))
+    return publish(store, manifest, _metadata(keys))
 
 
 def read_manifest(store: Store) -> Manifest | None:
@@ -147,13 +159,16 @@ def read_manifest(store: Store) -> Manifest | None:
         If the store holds something else.
     FormatVersionError
         If the run is of a newer format.
+    DamagedStoreError
+        If what is in the root fails its checksum, or is not there above a run.
     """
-    attributes = _root_attributes(store)
+    attributes = root_attributes(store)
     if attributes is None:
         found = [name for name in store.names("") if not name.startswith(".")]
-        attributes = _root_attributes(store)  # it may have come while we looked
+        attributes = root_attributes(store)  # it may have come while we looked
     if attributes is None:
         if found and found != [layout.STATE]:
+            check_no_remains(store, "is missing")
             raise NotARunError(
                 f"{store.name} holds something else than a run of checkpoint: found "
                 f"{', '.join(found[:5])}. Nothing was changed. Choose another path."
@@ -167,13 +182,14 @@ def read_manifest(store: Store) -> Manifest | None:
                 "checkpoint.convert(old, new, model=model, allow_pickle=True), or choose another "
                 "path."
             )
+        check_no_remains(store, f"has no attribute {layout.ATTRIBUTE}")
         raise NotARunError(
             f"{store.name} holds a Zarr group that checkpoint did not write. Nothing was changed. "
             "Choose another path."
         )
     if attributes[layout.ATTRIBUTE] == _BEGUN:
         return None
-    manifest = Manifest.from_json(attributes[layout.ATTRIBUTE], store.name)
+    manifest = read_attribute(store, attributes[layout.ATTRIBUTE])
     return manifest if _is_complete(store, manifest) else None
 
 
@@ -279,74 +295,6 @@ def read_global_warnings(store: Store, manifest: Manifest) -> str:
     return str(read_array(store, manifest, f"{layout.STATE}/global_warnings"))
 
 
-def read_array(store: Store, manifest: Manifest, path: str) -> np.ndarray[Any, Any]:
-    """Return an array that was written whole: constants, coordinates, data; dates as dates."""
-    document = _array_document(store, manifest, path)
-    if manifest.zarr_format == 3:
-        dtype, chunk = document["data_type"], document["chunk_grid"]["configuration"]["chunk_shape"]
-        is_text = dtype == "string"
-    else:
-        dtype, chunk = document["dtype"], document["chunks"]
-        is_text = dtype == "|O"
-    spec = ArraySpec(
-        path=path,
-        dtype=TEXT if is_text else np.dtype(dtype).str,
-        shape=tuple(document["shape"]),
-        chunk_shape=tuple(chunk),
-        dimension_names=(),
-        zarr_format=manifest.zarr_format,
-        compressor=manifest.codec,
-    )
-    if 0 in spec.shape:
-        return np.empty(spec.shape, dtype=object if is_text else dtype)
-    values = spec.read_chunk(store, *(0 for _ in chunk))[tuple(slice(0, n) for n in spec.shape)]
-    is_integer = spec.dtype == "<i8"  # as dates are
-    return as_dates(values, read_attributes(store, manifest, path)) if is_integer else values
-
-
-def array_names(store: Store, manifest: Manifest, group: str) -> list[str]:
-    """Return the names of all arrays below a group; a name may hold a slash."""
-    document = "/zarr.json" if manifest.zarr_format == 3 else "/.zarray"
-    folders = [
-        key.removesuffix(document) for key in store.keys(f"{group}/") if key.endswith(document)
-    ]
-    return sorted(
-        folder.removeprefix(f"{group}/")
-        for folder in folders
-        if folder != group
-        and (
-            manifest.zarr_format == 2
-            or _array_document(store, manifest, folder)["node_type"] == "array"
-        )
-    )
-
-
-def read_dims(store: Store, manifest: Manifest, path: str) -> list[str]:
-    """Return the dimension names of an array."""
-    if manifest.zarr_format == 3:
-        return list(_array_document(store, manifest, path)["dimension_names"])
-    return list(read_attributes(store, manifest, path).get("_ARRAY_DIMENSIONS", []))
-
-
-def read_attributes(store: Store, manifest: Manifest, path: str) -> dict[str, Any]:
-    """Return the attributes of an array."""
-    if manifest.zarr_format == 3:
-        return dict(_array_document(store, manifest, path).get("attributes", {}))
-    return dict(json.loads(store.read(f"{path}/.zattrs") or b"{}"))
-
-
-def _array_document(store: Store, manifest: Manifest, path: str) -> dict[str, Any]:
-    key = f"{path}/{'zarr.json' if manifest.zarr_format == 3 else '.zarray'}"
-    data = store.read(key)
-    try:
-        return dict(json.loads(data or b""))
-    except ValueError as error:
-        raise DamagedStoreError(
-            f"{store.name}: the metadata {key} is missing or damaged ({error}). "
-            "Restore that file from a copy."
-        ) from error
-
-
 def read_sampling_time(store: Store, manifest: Manifest) -> float:
     """Return the time spent sampling, over all sessions, in seconds."""
     return float(read_array(store, manifest, f"{layout.STATE}/sampling_time")[()])
@@ -365,22 +313,6 @@ def _is_complete(store: Store, manifest: Manifest) -> bool:
     folders = [manifest.spec(first, warmup).path for warmup in phases]
     folders += [layout.log_folder(chain) for chain in range(manifest.chains)]
     return any(name not in DOCUMENTS for folder in folders for name in store.names(folder))
-
-
-def _root_attributes(store: Store) -> dict[str, Any] | None:
-    try:
-        if (data := store.read("zarr.json")) is not None:
-            return dict(json.loads(data).get("attributes", {}))
-        if store.has(".zgroup"):
-            return dict(json.loads(store.read(".zattrs") or b"{}"))
-    except CheckpointError:
-        raise
-    except (ValueError, AttributeError, TypeError) as error:
-        raise NotARunError(
-            f"{store.name} has a root document that cannot be read ({error}). Nothing was changed. "
-            "Restore it from a copy, or choose another path."
-        ) from error
-    return None
 
 
 def _metadata(keys: Mapping[str, bytes]) -> dict[str, bytes]:

@@ -19,6 +19,7 @@ from checkpoint.pymc_store import PyMCStore
 from checkpoint.recovery import ChainRecord, recover_all, warn_of_damage
 from checkpoint.run_setup import read_constants
 from checkpoint.stores import Store, as_store
+from checkpoint.verification import Verification
 from checkpoint.views import View
 
 __all__ = ["Run", "open", "open_run"]
@@ -158,6 +159,62 @@ class Run(View):
                 )
             states.append(StepAdapter(schema).read(record, draw_idx))
         return states
+
+    def verify(
+        self, replay: int = 0, *, model: Any = None, random_seed: Any = None, **arguments: Any
+    ) -> Verification:
+        """Hold everything in the store against its checksums; make draws again, if asked to.
+
+        Looked at are the root, the metadata of all nodes, every chunk of every array, the log, and
+        the directory of a zip file. Beside a live writer that is what is committed at the time.
+
+        Parameters
+        ----------
+        replay : int
+            So many recorded draws, chosen at random among those whose state before them is
+            recorded, are made again from it, and must be equal bit for bit. That finds what no
+            checksum does: a value that was changed and written back whole.
+        model : Model, optional
+            For `replay`; that of the context unless given.
+        random_seed : int or Generator, optional
+            For the choice of the draws.
+        **arguments
+            What the run was sampled with, as for `checkpoint.sample`, for `replay`: ``step``,
+            ``initvals``, ``init``, ``var_names``, ``compile_kwargs``, ``target_accept`` and others.
+
+        Returns
+        -------
+        Verification
+            What was found, and what of each chain is intact. Its text is a report.
+
+        Raises
+        ------
+        DifferentRunError
+            If the model or the arguments are not those of the run.
+        UnsupportedStepError
+            If draws are to be made again and a step method was pickled.
+        StoreUnreachableError
+            If the store does not answer.
+
+        Notes
+        -----
+        Durability: nothing is written, and no lock is taken.
+
+        Examples
+        --------
+        >>> import checkpoint
+        >>> import pymc as pm
+        >>> with pm.Model() as model:
+        ...     x = pm.Normal("x")
+        ...     _ = checkpoint.sample(tmp / "fit.zarr", draws=50, tune=50, chains=2, cores=1,
+        ...                           random_seed=1, quiet=True)
+        >>> found = checkpoint.open(tmp / "fit.zarr").verify(replay=3, model=model)
+        >>> found.ok, found.n_replayed
+        (True, 3)
+        """
+        from checkpoint.replaying import verify_run
+
+        return verify_run(self._store, replay, model, random_seed, arguments)
 
     def _record(self, chain: int) -> ChainRecord:
         if not 0 <= chain < self.chains:

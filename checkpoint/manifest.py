@@ -4,7 +4,7 @@ import os
 import platform
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from functools import cached_property
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -61,6 +61,9 @@ class Manifest:
         empty if there are none.
     origin : str
         Where imported rows came from and how exactly they are continued, for people.
+    documents : mapping of str to int
+        Checksum of what counts in each metadata document below the root, by its key; empty in
+        stores that have none.
     """
 
     run_id: int
@@ -85,6 +88,7 @@ class Manifest:
     fastmath: bool
     n_imported: tuple[int, ...] = ()
     origin: str = ""
+    documents: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def total(self) -> int:
@@ -102,6 +106,13 @@ class Manifest:
     def codec(self) -> Compressor:
         return Compressor.from_json(self.compressor)
 
+    @cached_property
+    def lengths(self) -> dict[str, int]:
+        """Which dimension of an array grows when the run is extended, by path of the array."""
+        axes = {column.path: 1 for column in self.columns}
+        groups = {path.partition("/")[0] for path in axes} - {layout.STATE}
+        return axes | {f"{group}/draw": 0 for group in groups}
+
     def is_warmup(self, draw_idx: int) -> bool:
         """Return whether a draw, counted with warm-up, belongs to it."""
         return draw_idx < self.tune
@@ -115,9 +126,16 @@ class Manifest:
         warmup = self.is_warmup(draw_idx)
         start, size = (0, self.warmup_chunk) if warmup else (self.tune, self.chunk)
         chunk_idx = (draw_idx - start) // size
-        first = start + chunk_idx * size
-        capacity = min(size, self.tune - first) if warmup else size
-        return warmup, chunk_idx, first, capacity
+        first, stop = self.chunk_range(warmup, chunk_idx)
+        return warmup, chunk_idx, first, stop - first
+
+    def chunk_range(self, warmup: bool, chunk_idx: int) -> tuple[int, int]:
+        """Return the draws that a chunk has room for, as (first, stop), counted with warm-up."""
+        if warmup:
+            first = chunk_idx * self.warmup_chunk
+            return first, min(first + self.warmup_chunk, self.tune)
+        first = self.tune + chunk_idx * self.chunk
+        return first, first + self.chunk
 
     def spec(
         self, column: Column, warmup: bool, dims: Sequence[str] = (), attributes: Any = None
@@ -204,7 +222,7 @@ class Manifest:
             )
         values = {name: document[name] for name in cls.__dataclass_fields__ if name in document}
         # Fields with a default came later than some stores.
-        required = {f.name for f in fields(cls) if f.default is MISSING}
+        required = {f.name for f in fields(cls) if f.default is f.default_factory is MISSING}
         missing = sorted(required - set(values))
         if missing:
             raise DamagedStoreError(

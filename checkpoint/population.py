@@ -20,14 +20,16 @@ from checkpoint._pymc.steps import (
     link_population,
     start_chain,
 )
-from checkpoint.adapters import make_adapter
+from checkpoint.adapters import Adapter, make_adapter
 from checkpoint.adapters.fields import set_attribute
 from checkpoint.chain import ChainTask, Observer, check_has_state, point_at, writer_of
 from checkpoint.errors import ChainError, CheckpointError
-from checkpoint.recovery import recover
+from checkpoint.recovery import ChainRecord, recover
+from checkpoint.rehearsal import step_once
+from checkpoint.rows import Values
 from checkpoint.writer import ChainWriter
 
-__all__ = ["run_population"]
+__all__ = ["repeat_together", "run_population"]
 
 
 def run_population(tasks: Sequence[ChainTask], observer: Observer) -> None:
@@ -45,24 +47,11 @@ def run_population(tasks: Sequence[ChainTask], observer: Observer) -> None:
     manifest = tasks[0].manifest
     records = [recover(task.store, manifest, task.chain) for task in tasks]
     first = min(record.n_rows for record in records)
-    steps, writers, population = [], [], []
-    for task, record in zip(tasks, records, strict=True):
-        step = _copy_for_chain(task)
-        rng = copy_generator(task.rng)
-        # The driver for populations sets the generators only.
-        start_chain(step, rng, manifest.tune, manifest.draws, sequential=False)
-        adapters = [make_adapter(schema) for schema in task.schemas]
-        if first:
-            check_has_state(manifest, record, first - 1)
-            for adapter, method in zip(adapters, flatten(step), strict=True):
-                adapter.restore(method, record, first - 1)
-        population.append(point_at(manifest, record, first - 1) if first else dict(task.start))
-        steps.append(step)
-        writers.append(writer_of(task, record, adapters, step))
-    if tasks[0].shares_state and first:
-        _share_again(tasks, steps)
-    for step, task in zip(steps, tasks, strict=True):
-        link_population(step, population, task.chain)
+    steps, adapters, population = _at_draw(tasks, records, first)
+    writers = [
+        writer_of(task, record, of_task, step)
+        for task, record, of_task, step in zip(tasks, records, adapters, steps, strict=True)
+    ]
     try:
         _draw(tasks, steps, writers, population, first, observer)
     except CheckpointError:
@@ -81,6 +70,47 @@ def run_population(tasks: Sequence[ChainTask], observer: Observer) -> None:
         writer.commit()
         if writer.n_rows == manifest.total:
             writer.seal()
+
+
+def repeat_together(
+    tasks: Sequence[ChainTask], records: Sequence[ChainRecord], draw_idx: int
+) -> list[dict[str, Values]]:
+    """Make a draw of all chains, restored from the rows before it; return its row of each chain."""
+    steps, adapters, population = _at_draw(tasks, records, draw_idx)
+    return [
+        step_once(task, step, of_task, point, draw_idx)
+        for task, step, of_task, point in zip(tasks, steps, adapters, list(population), strict=True)
+    ]
+
+
+def _at_draw(
+    tasks: Sequence[ChainTask], records: Sequence[ChainRecord], draw_idx: int
+) -> tuple[list[Any], list[list[Adapter]], list[Any]]:
+    """Return step methods, adapters and points of all chains, ready for a draw."""
+    manifest = tasks[0].manifest
+    steps: list[Any] = []
+    of_tasks: list[list[Adapter]] = []
+    population: list[Any] = []
+    for task, record in zip(tasks, records, strict=True):
+        step = _copy_for_chain(task)
+        rng = copy_generator(task.rng)
+        # The driver for populations sets the generators only.
+        start_chain(step, rng, manifest.tune, manifest.draws, sequential=False)
+        adapters = [make_adapter(schema) for schema in task.schemas]
+        point = dict(task.start)
+        if draw_idx:
+            check_has_state(manifest, record, draw_idx - 1)
+            for adapter, method in zip(adapters, flatten(step), strict=True):
+                adapter.restore(method, record, draw_idx - 1)
+            point = point_at(manifest, record, draw_idx - 1)
+        population.append(point)
+        steps.append(step)
+        of_tasks.append(adapters)
+    if tasks[0].shares_state and draw_idx:
+        _share_again(tasks, steps)
+    for step, task in zip(steps, tasks, strict=True):
+        link_population(step, population, task.chain)
+    return steps, of_tasks, population
 
 
 def _draw(

@@ -5,7 +5,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from checkpoint import layout
-from checkpoint.errors import UnsupportedStepError
+from checkpoint.errors import NotARunError, UnsupportedStepError
 from checkpoint.pymc_store import PyMCStore
 from checkpoint.views import View
 
@@ -59,6 +59,20 @@ class PyMCRun(View):
         raise UnsupportedStepError(
             f"{self.name}: ZarrTrace keeps only the last state of chain {chain}, as a pickle, "
             "which is not loaded here. Turn the store into a run with "
+            "checkpoint.convert(old, new, model=model, allow_pickle=True)."
+        )
+
+    def verify(self, *_: Any, **__: Any) -> NoReturn:
+        """Refuse: what ZarrTrace wrote has no checksums.
+
+        Raises
+        ------
+        NotARunError
+            Always.
+        """
+        raise NotARunError(
+            f"{self.name} is a store of PyMC's ZarrTrace, which has no checksums to verify. "
+            "Nothing was changed. Turn it into a run first, with "
             "checkpoint.convert(old, new, model=model, allow_pickle=True)."
         )
 

@@ -154,7 +154,14 @@ class ChainRecord:
         column = self._columns[path]
         spec = self.manifest.spec(column, warmup)
         index = self.manifest.chunk_index(column, self.chain, chunk_idx)
-        chunk: Values = spec.read_chunk(self.store, *index)[0]
+        try:
+            chunk: Values = spec.read_chunk(self.store, *index)[0]
+        except DamagedStoreError as error:
+            start, stop = self.manifest.chunk_range(warmup, chunk_idx)
+            raise DamagedStoreError(
+                f"{error} It holds draws {start} to {min(stop, self.n_sealed) - 1} of chain "
+                f"{self.chain}; no other draw is affected."
+            ) from error
         return chunk[(slice(None), *(slice(0, n) for n in column.shape))]
 
 
@@ -203,13 +210,19 @@ def read_draw_idx(store: Store, manifest: Manifest, chain: int) -> int:
     if not 0 <= n_sealed <= manifest.total:
         raise DamagedStoreError(
             f"{store.name}: {manifest.draw_idx_spec().chunk_key(chain)} counts {n_sealed} sealed "
-            f"draws; expected 0 to {manifest.total}. Restore that file from a copy."
+            f"draws of chain {chain}; expected 0 to {manifest.total}. Restore that file from a "
+            "copy."
         )
     return n_sealed
 
 
 def _counted(store: Store, manifest: Manifest, chain: int) -> int:
-    return int(manifest.draw_idx_spec().read_chunk(store, chain)[0])
+    try:
+        return int(manifest.draw_idx_spec().read_chunk(store, chain)[0])
+    except DamagedStoreError as error:
+        raise DamagedStoreError(
+            f"{error} It counts the sealed draws of chain {chain}, which cannot be read without it."
+        ) from error
 
 
 def _look(store: Store, manifest: Manifest, chain: int) -> ChainRecord:

@@ -5,13 +5,13 @@ what it has committed and repeats a draw. When a chain is continued, its last re
 repeated from the state before it: whatever changed in model, libraries or machine shows there.
 """
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from checkpoint._pymc.steps import copy_generator, copy_step, flatten, start_chain
-from checkpoint.adapters import make_adapter
+from checkpoint.adapters import Adapter, make_adapter
 from checkpoint.errors import DifferentRunError, IncompleteStateError
 from checkpoint.manifest import environment, environment_changes
 from checkpoint.recording import Recorder
@@ -22,7 +22,14 @@ if TYPE_CHECKING:
     from checkpoint.chain import ChainTask
     from checkpoint.writer import ChainWriter
 
-__all__ = ["CLOCK_STATS", "Rehearsal", "replay_last_draw"]
+__all__ = [
+    "CLOCK_STATS",
+    "Rehearsal",
+    "repeat",
+    "replay_last_draw",
+    "step_once",
+    "unequal_columns",
+]
 
 CLOCK_STATS = frozenset({"perf_counter_diff", "process_time_diff", "perf_counter_start", "time"})
 """Stats that tell the time; the only ones in which equal runs differ."""
@@ -54,7 +61,7 @@ class Rehearsal:
             record = recover(self._task.store, self._task.manifest, self._task.chain)
             made = record.rows(draw_idx, draw_idx + 1)
             global_state = np.random.get_state()
-            differing = _differing(made, _repeat(self._task, record, draw_idx))
+            differing = unequal_columns(made, repeat(self._task, record, draw_idx))
             np.random.set_state(global_state)
             if differing:
                 raise IncompleteStateError(self._message(draw_idx, differing))
@@ -93,7 +100,7 @@ def replay_last_draw(task: "ChainTask", record: ChainRecord) -> None:
     if draw_idx < first or any(schema.is_pickled for schema in task.schemas):
         return
     made = record.rows(draw_idx, draw_idx + 1)
-    differing = _differing(made, _repeat(task, record, draw_idx))
+    differing = unequal_columns(made, repeat(task, record, draw_idx))
     if not differing or task.manifest.fastmath:  # which a warm compile cache alone may explain
         return
     if environment_changes(task.manifest.environment, environment()):
@@ -107,8 +114,11 @@ def replay_last_draw(task: "ChainTask", record: ChainRecord) -> None:
     )
 
 
-def _repeat(task: "ChainTask", rows: RowSource, draw_idx: int) -> dict[str, Values]:
-    """Make a draw with a fresh step method, restored from the row before; return its row."""
+def repeat(task: "ChainTask", rows: RowSource, draw_idx: int) -> dict[str, Values]:
+    """Make a draw with a fresh step method, restored from the row before; return its row.
+
+    Not of a population, whose chains look at each other.
+    """
     from checkpoint.chain import point_at, restore_steps
 
     manifest = task.manifest
@@ -117,9 +127,16 @@ def _repeat(task: "ChainTask", rows: RowSource, draw_idx: int) -> dict[str, Valu
     adapters = [make_adapter(schema) for schema in task.schemas]
     step = restore_steps(step, adapters, rows, draw_idx - 1)
     point = point_at(manifest, rows, draw_idx - 1)
-    buffer = RowBuffer(manifest.columns, 1, draw_idx)
+    return step_once(task, step, adapters, point, draw_idx)
+
+
+def step_once(
+    task: "ChainTask", step: Any, adapters: Sequence[Adapter], point: Any, draw_idx: int
+) -> dict[str, Values]:
+    """Make a draw with a step method that is ready for it; return its row."""
+    buffer = RowBuffer(task.manifest.columns, 1, draw_idx)
     recorder = Recorder(task.plan, task.compute, adapters, flatten(step), buffer)
-    if draw_idx == manifest.tune:
+    if draw_idx == task.manifest.tune:
         step.stop_tuning()
     point, stats = step.step(point)
     recorder.record(point, stats)
@@ -127,7 +144,8 @@ def _repeat(task: "ChainTask", rows: RowSource, draw_idx: int) -> dict[str, Valu
     return buffer.slices(0, 1)
 
 
-def _differing(made: Mapping[str, Values], repeated: Mapping[str, Values]) -> list[str]:
+def unequal_columns(made: Mapping[str, Values], repeated: Mapping[str, Values]) -> list[str]:
+    """Return the columns in which two rows differ, clocks and pickles aside."""
     return [
         path
         for path in made

@@ -38,7 +38,16 @@ from checkpoint.run_setup import (
 )
 from checkpoint.stores import Store
 
-__all__ = ["ActiveRun", "arguments_of", "as_recorded", "begin", "find_or_create", "result", "take"]
+__all__ = [
+    "ActiveRun",
+    "arguments_of",
+    "as_before",
+    "as_recorded",
+    "begin",
+    "find_or_create",
+    "result",
+    "take",
+]
 
 
 @dataclass(frozen=True)
@@ -188,14 +197,25 @@ def begin(
             )
         store = store.writer()
         hierarchy.begin(store, manifest.zarr_format)
-        create_run(store, manifest, preparation, schemas)
+        manifest = create_run(store, manifest, preparation, schemas)
     except BaseException:
         store.unlock()
         raise
     return ActiveRun(store, manifest, preparation, schemas, draws)
 
 
-def _reopen(store: Store, manifest: Manifest, options: Options, arguments: Arguments) -> ActiveRun:
+def as_before(
+    store: Store, manifest: Manifest, options: Options, arguments: Arguments
+) -> ActiveRun:
+    """Return the run in a store, set up as it began and held against the call.
+
+    Nothing is locked, and nothing written.
+
+    Raises
+    ------
+    DifferentRunError
+        If the store holds another run.
+    """
     check_same_model(store, manifest, arguments.model)
     _check_store_options(store, manifest, options)
     schemas = read_constants(store, manifest)
@@ -210,7 +230,11 @@ def _reopen(store: Store, manifest: Manifest, options: Options, arguments: Argum
     preparation = prepare_again(arguments, points, rngs, potential)
     check_same_settings(store, manifest, arguments, preparation, bool(options.fastmath))
     check_pickles(store, preparation, schemas, options.allow_pickle)
-    run = ActiveRun(store, manifest, preparation, schemas, options.draws)
+    return ActiveRun(store, manifest, preparation, schemas, options.draws)
+
+
+def _reopen(store: Store, manifest: Manifest, options: Options, arguments: Arguments) -> ActiveRun:
+    run = as_before(store, manifest, options, arguments)
     records = run.records()
     if all(record.n_rows >= run.n_rows for record in records):
         return run
@@ -222,9 +246,9 @@ def _reopen(store: Store, manifest: Manifest, options: Options, arguments: Argum
                 f"{store.name} was extended by another process while it was opened. "
                 "Nothing was changed. Run the same command again."
             )
-        check_logp(store, manifest, preparation, run.records())
+        check_logp(store, manifest, run.preparation, run.records())
         if options.draws > manifest.draws:
-            longer = extend_run(run.store, manifest, preparation, schemas, options.draws)
+            longer = extend_run(run.store, manifest, run.preparation, run.schemas, options.draws)
             run = replace(run, manifest=longer)
     except BaseException:
         run.store.unlock()

@@ -112,14 +112,14 @@ def create_run(
     manifest: Manifest,
     preparation: Preparation,
     schemas: Sequence[AdapterSchema],
-) -> None:
-    """Write a new run, without draws.
+) -> Manifest:
+    """Write a new run, without draws; return its manifest as it was written.
 
     Notes
     -----
     Durability: on return the run is durable.
     """
-    hierarchy.create(store, manifest, contents_of(preparation, schemas))
+    return hierarchy.create(store, manifest, contents_of(preparation, schemas))
 
 
 def extend_run(
@@ -131,8 +131,7 @@ def extend_run(
 ) -> Manifest:
     """Make room for more draws and return the new manifest."""
     longer = manifest.with_draws(draws)
-    hierarchy.extend(store, longer, contents_of(preparation, schemas))
-    return longer
+    return hierarchy.extend(store, longer, contents_of(preparation, schemas))
 
 
 def read_constants(store: Store, manifest: Manifest) -> tuple[AdapterSchema, ...]:

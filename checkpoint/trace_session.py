@@ -7,7 +7,7 @@ from typing import Any
 from checkpoint import hierarchy
 from checkpoint._pymc.progress import announce
 from checkpoint.arguments import UNSET
-from checkpoint.errors import ExactnessWarning, NotARunError, RunExistsError
+from checkpoint.errors import DamagedStoreError, ExactnessWarning, NotARunError, RunExistsError
 from checkpoint.run import ActiveRun, take
 from checkpoint.stores import Store, StoreServer
 
@@ -81,7 +81,7 @@ def _check_room(store: Store, overwrite: bool) -> bool:
     """Hold that a store is empty, or may be erased; return whether it must be."""
     try:
         found = hierarchy.read_manifest(store)
-    except NotARunError:
+    except (NotARunError, DamagedStoreError):
         if not (overwrite and hierarchy.is_zarr_group(store)):
             raise
         return True

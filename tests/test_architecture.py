@@ -11,7 +11,7 @@ import checkpoint
 PACKAGE = Path(checkpoint.__file__).parent
 
 LAYERS = [
-    {"errors", "layout"},
+    {"errors", "layout", "verification"},
     {"durability", "parents"},
     {"stores.base", "stores.holder", "stores.zip_records"},
     {"stores.file_lock", "stores.claims", "stores.remote", "stores.zip_scan"},
@@ -21,7 +21,7 @@ LAYERS = [
     {"stores.resolve", "stores.serving"},
     {"stores"},
     {"plain", "generators", "arrays", "rows", "commit_log", "manifest", "contents",
-     "hierarchy", "zarr_groups", "zarr2"},
+     "documents", "nodes", "hierarchy", "zarr_groups", "zarr2"},
     {"_pymc", "_pymc.steps", "_pymc.exactness", "_pymc.setup", "_pymc.model", "_pymc.results",
      "_pymc.progress", "_pymc.datasets", "_pymc.backends", "_pymc.counters", "_pymc.points",
      "_pymc.trees", "_pymc.adaptation", "_pymc.states"},
@@ -40,21 +40,26 @@ LAYERS = [
     {"pymc_run"},
     {"inspection"},
     {"run"},
-    {"driving"},
+    {"driving", "verifying"},
+    {"replaying"},
     {"imported_rows"},
     {"import_arviz", "import_pymc"},
     {"importing"},
     {"sampling", "converting", "trace_chain", "trace_groups", "trace_session"},
     {"trace_view"},
     {"trace"},
-    {"cli.archives"},
-    {"cli.compact", "cli.convert", "cli.repair"},
+    {"cli.archives", "cli.models"},
+    {"cli.compact", "cli.convert", "cli.repair", "cli.verify"},
     {"cli"},
     {""},
 ]  # fmt: skip
 
 # Only where a function needs what is above it, at the time it is called.
-LATE = {("adapters.fields", "_pymc.steps"), ("rehearsal", "chain")}
+LATE = {
+    ("adapters.fields", "_pymc.steps"),
+    ("rehearsal", "chain"),
+    ("inspection", "replaying"),
+}
 
 
 def modules() -> dict[str, Path]:

@@ -1,7 +1,6 @@
 """Bad input gets an error that says what to do, and what was on disk before is still there."""
 
 import contextlib
-import json
 import os
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pymc as pm
 import pytest
 import zarr
 from compare import unequal
+from forging import forge
 from models import eight_schools, normals, positive
 from settings import SMALL, is_root
 from test_resume_is_exact import StopAfter
@@ -157,10 +157,7 @@ def test_resume_must_and_never_say_what_they_miss(store):
 
 def test_a_newer_format_is_refused(store):
     sample(store)
-    path = store / "zarr.json"
-    document = json.loads(path.read_text())
-    document["attributes"]["checkpoint"]["format_version"] = 2
-    path.write_text(json.dumps(document))
+    forge(store, lambda attribute: attribute.update(format_version=2))
     for use in (checkpoint.open, sample):
         with pytest.raises(errors.FormatVersionError, match=r"version 2.*reads version 1"):
             use(store)
@@ -245,10 +242,7 @@ def test_another_step_method_is_refused(store):
 
 def test_changed_versions_warn(store, monkeypatch):
     interrupted(store)
-    path = store / "zarr.json"
-    document = json.loads(path.read_text())
-    document["attributes"]["checkpoint"]["environment"]["numpy"] = "1.0"
-    path.write_text(json.dumps(document))
+    forge(store, lambda attribute: attribute["environment"].update(numpy="1.0"))
     with pytest.warns(errors.ExactnessWarning, match=r"numpy: recorded as 1\.0"):
         sample(store)
 
@@ -381,9 +375,7 @@ def test_a_compressor_that_would_run_code_is_refused(name, store, tmp_path, monk
     """Also where numcodecs loads pickles, as its older versions do."""
     monkeypatch.setattr(numcodecs.pickles, "ALLOW_UNSAFE_PICKLE_DECODE", True, raising=False)
     sample(store, zarr_format=2)
-    attributes = json.loads((store / ".zattrs").read_text())
-    attributes["checkpoint"]["compressor"] = {"name": name, "configuration": {}}
-    (store / ".zattrs").write_text(json.dumps(attributes))
+    forge(store, lambda found: found.update(compressor={"name": name, "configuration": {}}))
     trap = tmp_path / "trap"
     for chunk in (store / "posterior/x").glob("[0-9]*"):
         chunk.write_bytes(b"cos\nmkdir\n(V" + str(trap).encode() + b"\ntR.")

@@ -1,7 +1,6 @@
 """`convert`: the whole run, in another place and in another layout, or nothing."""
 
 import contextlib
-import json
 import shutil
 import threading
 import warnings
@@ -14,6 +13,7 @@ import pymc as pm
 import pytest
 import zarr.storage
 from compare import unequal
+from forging import forge
 from models import eight_schools, normals, positive
 from places import KINDS, ONE_OF_EACH
 from test_every_crash_point import STORES, CrashError
@@ -707,10 +707,8 @@ def test_the_oracle_sees_one_different_bit(runs, tmp_path):
 
 def test_a_source_that_names_pickle_as_its_compressor_is_not_decoded(runs, tmp_path):
     shutil.copytree(runs("NUTS")[0], tmp_path / "fit.zarr")
-    document = json.loads((tmp_path / "fit.zarr/zarr.json").read_text())
     forged = {"name": "numcodecs.pickle", "configuration": {}}
-    document["attributes"]["checkpoint"]["compressor"] = forged
-    (tmp_path / "fit.zarr/zarr.json").write_text(json.dumps(document))
+    forge(tmp_path / "fit.zarr", lambda attribute: attribute.update(compressor=forged))
     for read in (
         lambda: checkpoint.open(tmp_path / "fit.zarr").warmup_posterior,
         lambda: checkpoint.convert(tmp_path / "fit.zarr", tmp_path / "other.zarr"),

@@ -49,6 +49,31 @@ def crc32c(data: bytes) -> int:
     return crc ^ 0xFFFFFFFF
 
 
+def checksum(value: Any) -> int:
+    """Return the checksum of a JSON value (section 4)."""
+    return crc32c(json.dumps(value, sort_keys=True, separators=(",", ":")).encode("ascii"))
+
+
+def bare(value: Any) -> Any:
+    """Return a JSON value without members that are null or empty (section 4)."""
+    if isinstance(value, list):
+        return [bare(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    members = {name: bare(item) for name, item in value.items()}
+    members = {name: item for name, item in members.items() if item not in (None, [], {})}
+    return members["name"] if list(members) == ["name"] else members
+
+
+_MEMBERS_3 = (
+    "zarr_format node_type shape data_type chunk_grid chunk_key_encoding fill_value codecs "
+    "dimension_names"
+)
+_MEMBERS_2 = (
+    "zarr_format shape chunks dtype compressor fill_value order filters dimension_separator"
+)
+
+
 class Reader:
     """A store, read as the document says; section numbers are those of the document."""
 
@@ -58,6 +83,9 @@ class Reader:
         attributes = self._json("zarr.json")["attributes"] if self.is_v3 else self._json(".zattrs")
         self.run = attributes["checkpoint"]
         assert self.run["format_version"] == 1
+        without = {name: value for name, value in self.run.items() if name != "checksum"}
+        if checksum(without) != self.run["checksum"]:
+            raise RejectedError("the root")
         self.tune, self.total = self.run["tune"], self.run["tune"] + self.run["draws"]
         self.columns = {path: column for path, *column in self.run["columns"]}
         self.chains = [self._chain(chain) for chain in range(self.run["chains"])]
@@ -200,7 +228,30 @@ class Reader:
         return self._chunks[key][row]
 
     def _json(self, key: str) -> Any:
-        return json.loads((self.root / key).read_text())
+        document = json.loads((self.root / key).read_text())
+        if "/" in key and checksum(self.essential(key, document)) != self.run["documents"][key]:
+            raise RejectedError(key)
+        return document
+
+    def essential(self, key: str, document: dict[str, Any]) -> Any:
+        """Return what the checksum of a metadata document is of (section 4)."""
+        path, name = key.rsplit("/", 1)
+        attributes = document if name == ".zattrs" else document.get("attributes", {})
+        of_ours = {}
+        if attributes.get("kind") in ("freeRV", "deterministic"):
+            of_ours["kind"] = attributes["kind"]
+        if attributes.get("units") in ("nanoseconds", "nanoseconds since 1970-01-01"):
+            of_ours |= {n: attributes.get(n) for n in ("units", "calendar")}
+        if name == ".zattrs":
+            return bare({**of_ours, "dims": document.get("_ARRAY_DIMENSIONS")})
+        names = _MEMBERS_3 if name == "zarr.json" else _MEMBERS_2
+        found = {n: document.get(n) for n in names.split()}
+        groups = {p.split("/")[0] for p in self.columns} - {"_sampling_state"}
+        if path in self.columns:
+            found["shape"] = [None if i == 1 else n for i, n in enumerate(found["shape"])]
+        if path in {f"{group}/draw" for group in groups}:
+            found["shape"] = [None]
+        return bare({**found, "attributes": of_ours} if name == "zarr.json" else found)
 
 
 def _growing(reader: Reader, item: dict[str, Any], at: str, chain: int, row: int) -> list[Any]:
@@ -607,6 +658,40 @@ def test_a_flipped_byte_of_a_chunk_is_detected(interrupted):
         Reader(interrupted).values("posterior/mu", 0)
     with pytest.raises(checkpoint.errors.DamagedStoreError):
         _ = checkpoint.open(interrupted).posterior
+
+
+@pytest.mark.parametrize("zarr_format", [3, 2])
+def test_every_document_has_the_checksum_that_the_reader_finds(zarr_format, finished):
+    root = finished("NUTS", zarr_format)
+    reader = Reader(root)
+    names = ("zarr.json", ".zarray", ".zgroup", ".zattrs")
+    keys = {path.relative_to(root).as_posix() for name in names for path in root.rglob(name)}
+    essential = {key: reader.essential(key, json.loads((root / key).read_text()))
+                 for key in keys if "/" in key}  # fmt: skip
+    assert reader.run["documents"] == {
+        key: checksum(value) for key, value in essential.items() if value
+    }
+    assert len(reader.run["documents"]) > 100
+
+
+def test_a_changed_digit_in_the_root_is_detected(interrupted):
+    path = interrupted / "zarr.json"
+    path.write_text(path.read_text().replace(f'"tune": {TUNE},', f'"tune": {TUNE - 1},', 1))
+    with pytest.raises(RejectedError, match="the root"):
+        Reader(interrupted)
+    with pytest.raises(checkpoint.errors.DamagedStoreError, match=r"zarr\.json.*checksum"):
+        checkpoint.open(interrupted)
+
+
+@pytest.mark.parametrize("zarr_format", [3, 2])
+def test_a_changed_name_in_the_metadata_of_an_array_is_detected(zarr_format, finished, tmp_path):
+    root = shutil.copytree(finished("NUTS", zarr_format), tmp_path / "fit.zarr")
+    key = f"posterior/theta/{'zarr.json' if zarr_format == 3 else '.zattrs'}"
+    (root / key).write_text((root / key).read_text().replace('"school"', '"schoom"'))
+    with pytest.raises(RejectedError, match=key):
+        Reader(root)._json(key)
+    with pytest.raises(checkpoint.errors.DamagedStoreError, match=key):
+        _ = checkpoint.open(root).posterior
 
 
 # Zarr and xarray.

@@ -7,6 +7,7 @@ import click
 from checkpoint.cli.compact import compact
 from checkpoint.cli.convert import convert
 from checkpoint.cli.repair import repair
+from checkpoint.cli.verify import verify
 from checkpoint.errors import CheckpointError
 
 __all__ = ["main"]
@@ -30,3 +31,4 @@ def main() -> None:
 main.add_command(compact)
 main.add_command(convert)
 main.add_command(repair)
+main.add_command(verify)

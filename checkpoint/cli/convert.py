@@ -1,6 +1,5 @@
 """`checkpoint convert`: write a run into another store."""
 
-import runpy
 import warnings
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +11,7 @@ from checkpoint import hierarchy
 from checkpoint.arguments import UNSET
 from checkpoint.arrays import default_compressor
 from checkpoint.cli.archives import size
+from checkpoint.cli.models import MODEL_HELP, model_at
 from checkpoint.converting import convert as convert_run
 from checkpoint.errors import ArgumentError, CheckpointWarning
 from checkpoint.manifest import Manifest
@@ -35,7 +35,7 @@ _COMPRESSORS = ("zstd", "blosc", "bz2", "gzip", "lz4", "lzma", "zlib", "none")
 @click.option(
     "--model",
     metavar="FILE.py:NAME",
-    help="Where the model is, or a function that returns it. The file is run.",
+    help=MODEL_HELP,
 )
 @click.option("--allow-pickle", is_flag=True, help="Load pickles in SOURCE, which can run code.")
 def convert(
@@ -66,7 +66,7 @@ def convert(
             zarr_format=zarr_format,
             compressor=_compressor(compressor),
             draws_per_chunk=draws_per_chunk,
-            model=None if model is None else _model(model),
+            model=None if model is None else model_at(model),
             allow_pickle=allow_pickle,
         )
     for warning in caught:
@@ -81,18 +81,6 @@ def convert(
     manifest = hierarchy.read_manifest(as_store(target))
     assert manifest is not None  # it was written just now
     click.echo(f"{target}: {_layout(manifest)}{_nbytes(target)}.")
-
-
-def _model(place: str) -> Any:
-    """Return the model that a file makes."""
-    path, separator, name = place.rpartition(":")
-    if not separator or not Path(path).is_file():
-        raise ArgumentError(f"--model {place}: expected a file and a name in it, FILE.py:NAME.")
-    names = runpy.run_path(path)
-    if name not in names:
-        raise ArgumentError(f"--model {place}: {path} has no {name}.")
-    found = names[name]
-    return found() if callable(found) and not hasattr(found, "free_RVs") else found
 
 
 def _compressor(name: str | None) -> Any:

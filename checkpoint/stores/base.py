@@ -128,6 +128,13 @@ class Store(zarr.abc.store.Store):
     def mend(self) -> None:
         """Make whole what a crash has left, if that is seen at a glance; the lock is free."""
 
+    def faults(self) -> tuple[list[str], list[str]]:
+        """Return what is damaged in what holds the values, and what is only unfinished.
+
+        Nothing is written and no lock is taken.
+        """
+        return [], []
+
     def finish(self) -> None:
         """Tidy up: a run is complete. The caller holds the lock."""
 

@@ -149,6 +149,24 @@ class ZipStore(Store):
             with contextlib.suppress(RunLockedError, StoreWriteError):
                 self.repair()
 
+    def faults(self) -> tuple[list[str], list[str]]:
+        with self._reading() as archive:
+            if archive is None:
+                return [], []
+            found = archive.check()
+        notes = []
+        if found.has_walked:
+            notes.append(
+                "the zip file has no directory at its end: its entries were found by their "
+                "headers. `checkpoint repair` writes one."
+            )
+        if found.n_torn:
+            notes.append(
+                f"{found.n_torn} bytes at the end of the zip file are no whole entry: they are "
+                "being written, or were when the writer died. The next writer cuts them off."
+            )
+        return found.damaged, notes
+
     def finish(self) -> None:
         with self._writing() as archive:
             self._compact(archive)
