@@ -10,7 +10,7 @@ import checkpoint
 PACKAGE = Path(checkpoint.__file__).parent
 
 LAYERS = [
-    {"errors", "layout"},
+    {"errors", "layout", "documents"},
     {"durability", "parents"},
     {"stores.base", "stores.holder", "stores.zip_records"},
     {"stores.file_lock", "stores.claims", "stores.remote", "stores.zip_scan"},
