@@ -11,12 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from checkpoint import layout
+from checkpoint import array_reading, layout
 from checkpoint.arrays import (
-    TEXT,
-    ArraySpec,
     Compressor,
-    as_dates,
     group_document,
     whole_array,
 )
@@ -28,7 +25,8 @@ from checkpoint.contents import (
     scalar_keys,
     session_keys,
 )
-from checkpoint.errors import CheckpointError, DamagedStoreError, NotARunError, RunNotFoundError
+from checkpoint.documents import parse
+from checkpoint.errors import CheckpointError, NotARunError, RunNotFoundError
 from checkpoint.manifest import Manifest
 from checkpoint.stores import Store
 
@@ -225,7 +223,6 @@ def read_contents(store: Store, manifest: Manifest) -> Contents:
             attributes = read_attributes(store, manifest, column.path)
             if group == layout.POSTERIOR and attributes.get("kind") == "freeRV":
                 free.add(name)
-    start = read_array(store, manifest, f"{layout.STATE}/sampling_start_time")
     return Contents(
         coords=_read_coords(store, manifest, paths, dims),
         dims=dims,
@@ -237,7 +234,7 @@ def read_contents(store: Store, manifest: Manifest) -> Contents:
         constants={path: read_array(store, manifest, path) for path in manifest.constant_paths()},
         free=frozenset(free),
         sampling_time=read_sampling_time(store, manifest),
-        sampling_start_time=float(start[()]),
+        sampling_start_time=_read_number(store, manifest, "sampling_start_time"),
         global_warnings=read_global_warnings(store, manifest),
     )
 
@@ -281,27 +278,7 @@ def read_global_warnings(store: Store, manifest: Manifest) -> str:
 
 def read_array(store: Store, manifest: Manifest, path: str) -> np.ndarray[Any, Any]:
     """Return an array that was written whole: constants, coordinates, data; dates as dates."""
-    document = _array_document(store, manifest, path)
-    if manifest.zarr_format == 3:
-        dtype, chunk = document["data_type"], document["chunk_grid"]["configuration"]["chunk_shape"]
-        is_text = dtype == "string"
-    else:
-        dtype, chunk = document["dtype"], document["chunks"]
-        is_text = dtype == "|O"
-    spec = ArraySpec(
-        path=path,
-        dtype=TEXT if is_text else np.dtype(dtype).str,
-        shape=tuple(document["shape"]),
-        chunk_shape=tuple(chunk),
-        dimension_names=(),
-        zarr_format=manifest.zarr_format,
-        compressor=manifest.codec,
-    )
-    if 0 in spec.shape:
-        return np.empty(spec.shape, dtype=object if is_text else dtype)
-    values = spec.read_chunk(store, *(0 for _ in chunk))[tuple(slice(0, n) for n in spec.shape)]
-    is_integer = spec.dtype == "<i8"  # as dates are
-    return as_dates(values, read_attributes(store, manifest, path)) if is_integer else values
+    return array_reading.read_array(store, path, manifest.zarr_format, manifest.codec)
 
 
 def array_names(store: Store, manifest: Manifest, group: str) -> list[str]:
@@ -316,40 +293,29 @@ def array_names(store: Store, manifest: Manifest, group: str) -> list[str]:
         if folder != group
         and (
             manifest.zarr_format == 2
-            or _array_document(store, manifest, folder)["node_type"] == "array"
+            or array_reading.read_document(store, folder, 3).get("node_type") == "array"
         )
     )
 
 
 def read_dims(store: Store, manifest: Manifest, path: str) -> list[str]:
     """Return the dimension names of an array."""
-    if manifest.zarr_format == 3:
-        return list(_array_document(store, manifest, path)["dimension_names"])
-    return list(read_attributes(store, manifest, path).get("_ARRAY_DIMENSIONS", []))
+    return array_reading.read_dims(store, path, manifest.zarr_format)
 
 
 def read_attributes(store: Store, manifest: Manifest, path: str) -> dict[str, Any]:
     """Return the attributes of an array."""
-    if manifest.zarr_format == 3:
-        return dict(_array_document(store, manifest, path).get("attributes", {}))
-    return dict(json.loads(store.read(f"{path}/.zattrs") or b"{}"))
-
-
-def _array_document(store: Store, manifest: Manifest, path: str) -> dict[str, Any]:
-    key = f"{path}/{'zarr.json' if manifest.zarr_format == 3 else '.zarray'}"
-    data = store.read(key)
-    try:
-        return dict(json.loads(data or b""))
-    except ValueError as error:
-        raise DamagedStoreError(
-            f"{store.name}: the metadata {key} is missing or damaged ({error}). "
-            "Restore that file from a copy."
-        ) from error
+    return array_reading.read_attributes(store, path, manifest.zarr_format)
 
 
 def read_sampling_time(store: Store, manifest: Manifest) -> float:
     """Return the time spent sampling, over all sessions, in seconds."""
-    return float(read_array(store, manifest, f"{layout.STATE}/sampling_time")[()])
+    return _read_number(store, manifest, "sampling_time")
+
+
+def _read_number(store: Store, manifest: Manifest, name: str) -> float:
+    path = f"{layout.STATE}/{name}"
+    return array_reading.read_number(store, path, manifest.zarr_format, manifest.codec)
 
 
 def _is_complete(store: Store, manifest: Manifest) -> bool:
@@ -370,9 +336,9 @@ def _is_complete(store: Store, manifest: Manifest) -> bool:
 def _root_attributes(store: Store) -> dict[str, Any] | None:
     try:
         if (data := store.read("zarr.json")) is not None:
-            return dict(json.loads(data).get("attributes", {}))
+            return dict(parse(data).get("attributes", {}))
         if store.has(".zgroup"):
-            return dict(json.loads(store.read(".zattrs") or b"{}"))
+            return parse(store.read(".zattrs") or b"{}")
     except CheckpointError:
         raise
     except (ValueError, AttributeError, TypeError) as error:
