@@ -4,6 +4,7 @@ What passes can be believed as far as types, ranges and paths go: a count is a n
 format allows, a path leads nowhere but to a place in the store.
 """
 
+import posixpath
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -47,7 +48,7 @@ def check(values: Mapping[str, Any], columns: Sequence[Column]) -> None:
 
 def _check_columns(columns: Sequence[Column]) -> None:
     paths = [column.path for column in columns]
-    if not paths or len(set(paths)) < len(paths):
+    if not paths or len(set(map(posixpath.normpath, paths))) < len(paths):
         raise ValueError("its columns are none, or not all different")
     for path in paths:
         group, _, rest = path.partition("/")

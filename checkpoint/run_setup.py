@@ -147,12 +147,15 @@ def read_constants(store: Store, manifest: Manifest) -> tuple[AdapterSchema, ...
         path: hierarchy.read_array(store, manifest, path) for path in manifest.constant_paths()
     }
     try:
-        return tuple(AdapterSchema.from_json(document, arrays) for document in manifest.schemas)
+        schemas = tuple(AdapterSchema.from_json(document, arrays) for document in manifest.schemas)
+        if lacking := {c for s in schemas for c in make_adapter(s).columns} - {*manifest.columns}:
+            raise ValueError(f"{lacking} are no columns")
+        return schemas
     except CheckpointError:
         raise
     except Exception as error:  # a kind of field that is none, constants without an order
         raise DamagedStoreError(
-            f"{store.name}: its schemas describe no step method: {type(error).__name__}: {error}. "
+            f"{store.name}: its schemas describe no step method: {type(error).__name__}: {error!s:.200}. "
             "The metadata of the root group was changed or damaged. Restore it from a copy."
         ) from error
 

@@ -38,8 +38,9 @@ def unpack(codec: Any, data: bytes, most: int) -> bytes:
     if codec is None:
         unpacked = data
     elif codec.codec_id in _SIZES:
-        n_bytes = _SIZES[codec.codec_id](data)
-        _check(n_bytes, most)
+        size_of, most_ratio = _SIZES[codec.codec_id]
+        n_bytes = size_of(data)
+        _check(n_bytes, min(most, most_ratio * len(data)))
         unpacked = bytes(codec.decode(data, np.empty(n_bytes, "u1"))) if n_bytes else b""
     elif codec.codec_id in _STREAMS:
         unpacked = _unpack_stream(_STREAMS[codec.codec_id], codec, data, most)
@@ -81,10 +82,12 @@ def _lz4_nbytes(data: bytes) -> int:
     return int.from_bytes(data[:4], "little")
 
 
-_SIZES: dict[str, Callable[[bytes], int]] = {
-    "zstd": _zstd_nbytes,
-    "blosc": _blosc_nbytes,
-    "lz4": _lz4_nbytes,
+# With the most that each can unpack a byte to: zstd repeats one 128 KiB times in a block of four,
+# blosc may have zstd in it, and lz4 adds up bytes of 255.
+_SIZES: dict[str, tuple[Callable[[bytes], int], int]] = {
+    "zstd": (_zstd_nbytes, 1 << 15),
+    "blosc": (_blosc_nbytes, 1 << 15),
+    "lz4": (_lz4_nbytes, 255),
 }
 
 

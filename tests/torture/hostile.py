@@ -88,15 +88,20 @@ class _StopAfter:
             raise KeyboardInterrupt
 
 
-def sample(store: Any, **arguments: Any) -> Any:
-    with model():
-        return checkpoint.sample(store, step=pm.DEMetropolisZ(), **{**ARGUMENTS, **arguments})
+def compiled() -> tuple[pm.Model, Any]:
+    """Return a model and a step method, which takes longer than all that is done to a store."""
+    with model() as made:
+        return made, pm.DEMetropolisZ()
+
+
+def sample(store: Any, made: pm.Model, step: Any, **arguments: Any) -> Any:
+    return checkpoint.sample(store, model=made, step=step, **{**ARGUMENTS, **arguments})
 
 
 def make_bases(folder: Path) -> dict[str, Path]:
     """Make the stores that are attacked: runs interrupted in their second chain."""
     stop = {"callback": _StopAfter(28 + 17)}
-    sample(folder / "v3.zarr", **stop)
+    sample(folder / "v3.zarr", *compiled(), **stop)
     bases = {
         "v3": folder / "v3.zarr", "v2": folder / "v2.zarr", "zip": folder / "zip.zip",
         "pymc": folder / "pymc.zarr",
@@ -151,6 +156,7 @@ class _Victims:
     def __init__(self, bases: Mapping[str, Path]) -> None:
         self._bases = bases
         self._rows = {name: rows_of(checkpoint.open(path)) for name, path in bases.items()}
+        self._compiled = compiled()
 
     def run(self, attacks: Sequence[Attack], folder: Path) -> Iterator[tuple[Attack, Verdict]]:
         """Yield attacks with what came of them, as they end."""
@@ -199,13 +205,13 @@ class _Victims:
         if pid:
             return pid
         try:
-            _be_victim(here, self._rows[attack.base], attack.base)
+            _be_victim(here, self._rows[attack.base], attack.base, self._compiled)
         finally:
             os._exit(70)
         raise AssertionError
 
 
-def _be_victim(here: Path, rows: Mapping[str, Any], base: str) -> None:
+def _be_victim(here: Path, rows: Mapping[str, Any], base: str, made: tuple[Any, Any]) -> None:
     """Use a store in every way; write what came of it; end."""
     size = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
     resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY_NBYTES,) * 2)
@@ -217,7 +223,7 @@ def _be_victim(here: Path, rows: Mapping[str, Any], base: str) -> None:
     warnings.simplefilter("ignore")
     outcome: dict[str, Any] = {}
     store = (here / "store").read_text()
-    for step, use in _uses(store, here / "inside", rows, base):
+    for step, use in _uses(store, here / "inside", rows, base, made):
         (here / "at").write_text(step)
         try:
             outcome[step] = use()
@@ -230,7 +236,7 @@ def _be_victim(here: Path, rows: Mapping[str, Any], base: str) -> None:
 
 
 def _uses(
-    store: str, folder: Path, rows: Mapping[str, Any], base: str
+    store: str, folder: Path, rows: Mapping[str, Any], base: str, made: tuple[Any, Any]
 ) -> Iterator[tuple[str, Callable[[], str]]]:
     def inspect() -> str:
         run = checkpoint.open(store)
@@ -245,7 +251,7 @@ def _uses(
         return differs(rows_of(run), rows)
 
     def convert(target: str, **arguments: Any) -> str:
-        given = {"model": model()} if base == "pymc" else arguments
+        given = {"model": made[0]} if base == "pymc" else arguments
         return differs(rows_of(checkpoint.convert(store, folder / target, **given)), rows)
 
     def invoke() -> str:
@@ -261,7 +267,7 @@ def _uses(
     yield "convert", lambda: convert("target.zarr", zarr_format=2)
     yield "convert to zip", lambda: convert("target.zip", zarr_format=3, draws_per_chunk=3)
     yield "command", invoke
-    yield "sample", lambda: "" if sample(store) else ""
+    yield "sample", lambda: "" if sample(store, *made) else ""
 
 
 def rows_of(run: Any) -> dict[str, Any]:
