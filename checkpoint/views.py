@@ -208,7 +208,7 @@ class View(ABC):
         """Hold that arrays fit together: of those that nobody has changed they do."""
         try:
             yield
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, MemoryError, TypeError, ValueError) as error:
             raise DamagedStoreError(
                 f"{self.name}: {', '.join(names)} do not fit together: {error}. The metadata was "
                 "changed or damaged. Restore it from a copy."

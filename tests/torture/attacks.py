@@ -285,7 +285,8 @@ ATTACKS += [
 def pickles_in_attributes(store: Path, outside: Outside) -> None:
     text = outside.code.decode("latin1")
     for path in [*store.rglob("zarr.json"), *store.rglob(".zattrs")]:
-        edit(path, lambda d: d.setdefault("attributes", d).update({"pickle": text, "py/reduce": text}))
+        forged = {"pickle": text, "py/reduce": text}
+        edit(path, lambda d: d.get("attributes", d).update(forged))
 
 
 @attack("v3", "v2")
