@@ -8,6 +8,7 @@ one value. Tests hold that zarr reads what this module writes.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import numcodecs
@@ -16,6 +17,7 @@ from numcodecs.checksum32 import CRC32C
 
 from checkpoint.errors import ArgumentError, DamagedStoreError
 from checkpoint.stores import Store
+from checkpoint.unpacking import most_text_nbytes, unpack
 
 __all__ = [
     "TEXT",
@@ -75,7 +77,7 @@ class Compressor:
         Raises
         ------
         DamagedStoreError
-            If it would run code from the store.
+            If it would run code from the store, or names no codec that is here.
         """
         name = str(document["name"]).removeprefix("numcodecs.")
         if name == numcodecs.Pickle.codec_id:
@@ -83,14 +85,15 @@ class Compressor:
                 "The store names pickle as its compressor, which would run code from it. "
                 "checkpoint never writes that: do not trust this store. Nothing was loaded."
             )
-        settings = dict(document.get("configuration", {}))
-        if name == "blosc":
-            settings.pop("typesize", None)
-            shuffles = {"noshuffle": 0, "shuffle": 1, "bitshuffle": 2}
-            shuffle = settings.get("shuffle", 1)
-            settings["shuffle"] = shuffles.get(str(getattr(shuffle, "value", shuffle)), shuffle)
-            settings["cname"] = str(getattr(settings["cname"], "value", settings["cname"]))
-        return cls(numcodecs.get_codec({"id": name, **settings}))
+        try:
+            return cls(_codec(name, dict(document.get("configuration", {}))))
+        except (ArgumentError, DamagedStoreError):
+            raise
+        except Exception as error:  # of a codec that is not there, or of its settings
+            raise DamagedStoreError(
+                f"The store names the compressor {document!r:.200}, which cannot be made: {error}. "
+                "Install the codec that it needs, or restore the metadata from a copy."
+            ) from error
 
     def to_json(self) -> dict[str, Any] | None:
         """Return the codec as one format 3 entry, or None; `from_json` reads it."""
@@ -130,9 +133,19 @@ class Compressor:
         """Compress."""
         return bytes(data) if self.codec is None else bytes(self.codec.encode(data))
 
-    def decode(self, data: bytes) -> bytes:
-        """Decompress."""
-        return data if self.codec is None else bytes(self.codec.decode(data))
+    def decode(self, data: bytes, most: int) -> bytes:
+        """Decompress into at most so many bytes; `ValueError` if it would be more."""
+        return unpack(self.codec, data, most)
+
+
+def _codec(name: str, settings: dict[str, Any]) -> Any:
+    if name == "blosc":
+        settings.pop("typesize", None)
+        shuffles = {"noshuffle": 0, "shuffle": 1, "bitshuffle": 2}
+        shuffle = settings.get("shuffle", 1)
+        settings["shuffle"] = shuffles.get(str(getattr(shuffle, "value", shuffle)), shuffle)
+        settings["cname"] = str(getattr(settings["cname"], "value", settings["cname"]))
+    return numcodecs.get_codec({**settings, "id": name})
 
 
 def default_compressor() -> Compressor:
@@ -192,11 +205,16 @@ class ArraySpec:
         """Decode one chunk into an array of the chunk's shape."""
         if self.zarr_format == 3:
             data = bytes(_CRC32C.decode(data))
-        raw = self.compressor.decode(data)
+        n_items = prod(self.chunk_shape)
         if self.is_text:
+            raw = self.compressor.decode(data, most_text_nbytes(len(data)))
+            found = int.from_bytes(raw[:4], "little")
+            if found != n_items or len(raw) < 4 * (1 + n_items):  # room is made for so many
+                raise ValueError(f"{found} texts in {len(raw)} bytes, expected {n_items}")
             return np.asarray(_VLEN_UTF8.decode(raw), dtype=object).reshape(self.chunk_shape)
-        values = np.frombuffer(raw, dtype=np.dtype(self.dtype).newbyteorder("<"))
-        return values.reshape(self.chunk_shape).astype(self.dtype, copy=True)
+        dtype = np.dtype(self.dtype).newbyteorder("<")
+        raw = self.compressor.decode(data, n_items * dtype.itemsize)
+        return np.frombuffer(raw, dtype).reshape(self.chunk_shape).astype(self.dtype, copy=True)
 
     def read_chunk(self, store: Store, *index: int) -> np.ndarray[Any, Any]:
         """Read one chunk that must be there.

@@ -18,6 +18,7 @@ import numpy as np
 
 from checkpoint.arrays import TEXT
 from checkpoint.rows import Column, Values
+from checkpoint.unpacking import unpack
 
 __all__ = ["Entry", "EntryError", "decode", "encode", "encode_columns"]
 
@@ -107,13 +108,20 @@ def encode(
     return b"".join([header, packed, _CHECKSUM.pack(checksum)])
 
 
-def decode(entry: bytes) -> Entry:
+def decode(entry: bytes, most_rows: int | None = None, most_nbytes: int | None = None) -> Entry:
     """Return the rows of an entry.
+
+    Parameters
+    ----------
+    entry : bytes
+    most_rows, most_nbytes : int, optional
+        Rows that it may hold, and bytes that it may unpack to, where that is known.
 
     Raises
     ------
     EntryError
-        If it is not whole: too short, too long, or its checksum does not hold.
+        If it is not whole: too short, too long, or its checksum does not hold. If it holds more
+        rows, or would unpack to more bytes than they take.
     """
     smallest = _HEADER.size + _CHECKSUM.size
     if len(entry) < smallest:
@@ -131,10 +139,13 @@ def decode(entry: bytes) -> Entry:
     found = zlib.crc32(packed, zlib.crc32(header))
     if found != checksum:
         raise EntryError(f"checksum {found:08x}, expected {checksum:08x}")
-    if n_body > max(1 << 20, _MAX_RATIO * n_packed):
+    if most_rows is not None and n_rows > most_rows:
+        raise EntryError(f"it claims {n_rows} rows, expected at most {most_rows}")
+    likely = max(1 << 20, _MAX_RATIO * n_packed)
+    if n_body > (likely if most_nbytes is None else min(likely, most_nbytes)):
         raise EntryError(f"it claims to unpack {n_packed} bytes to {n_body}")
     try:
-        body = memoryview(bytes(_ZSTD.decode(packed)))
+        body = memoryview(unpack(_ZSTD, packed, n_body))
         if len(body) != n_body:
             raise EntryError(f"{len(body)} bytes unpacked, expected {n_body}")
         columns = tuple(Column.from_json(item) for item in json.loads(bytes(body[:n_names])))

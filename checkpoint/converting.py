@@ -169,7 +169,14 @@ def _convert_run(source: Store, manifest: Manifest, target: Store, options: Opti
     contents = hierarchy.read_contents(source, manifest)
     # Each record goes when it is written, and with it the entries that it holds.
     chains = (_blocks(records.pop(0), laid_out) for _ in range(manifest.chains))
-    return fill(target, laid_out, contents, chains)
+    try:
+        return fill(target, laid_out, contents, chains)
+    except MemoryError as error:
+        raise DamagedStoreError(
+            f"{source.name} says that it has room for {manifest.total} draws, in chunks of "
+            f"{laid_out.chunk}, for which there is no memory: {error}. {target.name} holds no run. "
+            "Convert it where there is more, if you trust the store."
+        ) from error
 
 
 def _check_apart(source: Store, target: Store) -> None:

@@ -14,6 +14,7 @@ from numcodecs.checksum32 import CRC32C
 from checkpoint import layout
 from checkpoint.arrays import UNITS
 from checkpoint.errors import CheckpointError, DamagedStoreError, NotARunError
+from checkpoint.json_object import parse_object
 from checkpoint.manifest import Manifest
 from checkpoint.stores import Store
 
@@ -83,12 +84,12 @@ def root_attributes(store: Store) -> dict[str, Any] | None:
     """
     try:
         if (data := store.read("zarr.json")) is not None:
-            return dict(json.loads(data).get("attributes", {}))
+            return dict(parse_object(data).get("attributes", {}))
         if store.has(".zgroup"):
-            return dict(json.loads(store.read(".zattrs") or b"{}"))
+            return parse_object(store.read(".zattrs") or b"{}")
     except CheckpointError:
         raise
-    except (ValueError, AttributeError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError) as error:
         check_no_remains(store, f"cannot be read ({error})")
         raise NotARunError(
             f"{store.name} has a root document that cannot be read ({error}). Nothing was changed. "
@@ -174,20 +175,15 @@ def parse(store: Store, key: str, data: bytes | None) -> dict[str, Any]:
     DamagedStoreError
         If it is no JSON object.
     """
+    if data is None and key.endswith("/.zattrs"):
+        return {}
     try:
-        if data is None:
-            if key.endswith("/.zattrs"):
-                return {}
-            raise ValueError("there is none")
-        document = json.loads(data)
-        if not isinstance(document, dict):
-            raise ValueError("no JSON object")
-    except (ValueError, RecursionError) as error:
+        return parse_object(data)
+    except ValueError as error:
         raise DamagedStoreError(
             f"{store.name}: the metadata {key} is missing or damaged ({error}). "
             "Restore that file from a copy."
         ) from error
-    return document
 
 
 def check_document(store: Store, manifest: Manifest, key: str, document: Mapping[str, Any]) -> None:

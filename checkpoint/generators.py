@@ -29,6 +29,9 @@ _POINTER_SIZE = ctypes.sizeof(ctypes.c_void_p)
 
 _LOW = (1 << 64) - 1
 
+_LARGEST_POOL = 1 << 10
+"""Words in the pool of a seed sequence; numpy has 4, and takes the square of them in steps."""
+
 _BIT_GENERATORS = frozenset({"MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64"})
 
 
@@ -119,9 +122,7 @@ def generator_from_words(
             "has_uint32": has_uint32,
             "uinteger": uinteger,
         }
-    generator = _bit_generator(bit_generator, seed_sequence)
-    generator.state = state
-    return np.random.Generator(generator)
+    return _generator(bit_generator, state, seed_sequence)
 
 
 def generator_spawned_beside(generator: np.random.Generator, n_on: int) -> np.random.Generator:
@@ -148,10 +149,39 @@ def generator_to_json(generator: np.random.Generator) -> dict[str, str]:
 
 def generator_from_json(document: Mapping[str, str]) -> np.random.Generator:
     """Return the Generator that `generator_to_json` described."""
-    state = plain.loads(document["state"])
-    bit_generator = _bit_generator(state["bit_generator"], plain.loads(document["seed_sequence"]))
-    bit_generator.state = state
+    state, seed_sequence = (plain.loads(document[key]) for key in ("state", "seed_sequence"))
+    name = state.get("bit_generator") if isinstance(state, dict) else None
+    return _generator(str(name), state, seed_sequence)
+
+
+def _generator(name: str, state: Any, seed_sequence: Mapping[str, Any]) -> np.random.Generator:
+    """Return a generator in a state that may come from a store.
+
+    Raises
+    ------
+    DamagedStoreError
+        If it is none.
+    """
+    try:
+        bit_generator = _bit_generator(name, seed_sequence)
+        _check_places(state)
+        bit_generator.state = state
+    except DamagedStoreError:
+        raise
+    except Exception as error:  # numpy raises what it likes
+        raise DamagedStoreError(
+            f"The store holds a state of {name} that is none: {type(error).__name__}: {error}. "
+            "It was changed or damaged. Restore it from a copy."
+        ) from error
     return np.random.Generator(bit_generator)
+
+
+def _check_places(state: Mapping[str, Any]) -> None:
+    """Hold that places in a state are in its memory: numpy believes them."""
+    inner = state["state"]
+    for place, last in ((inner.get("pos", 0), 624), (state.get("buffer_pos", 0), 4)):
+        if not 0 <= int(place) <= last:
+            raise ValueError(f"its place is {place}, expected 0 to {last}")
 
 
 def _bit_generator(name: str, seed_sequence: Mapping[str, Any]) -> Any:
@@ -161,4 +191,6 @@ def _bit_generator(name: str, seed_sequence: Mapping[str, Any]) -> Any:
             f"The store names the bit generator {name!r}; expected one of "
             f"{', '.join(sorted(_BIT_GENERATORS))}. It was changed, or is of another program."
         )
+    if not 1 <= int(seed_sequence["pool_size"]) <= _LARGEST_POOL:
+        raise ValueError(f"its seed sequence has a pool of {seed_sequence['pool_size']}")
     return getattr(np.random, name)(np.random.SeedSequence(**seed_sequence))

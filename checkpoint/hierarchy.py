@@ -34,7 +34,7 @@ from checkpoint.documents import (
 )
 from checkpoint.errors import NotARunError, RunNotFoundError
 from checkpoint.manifest import Manifest
-from checkpoint.nodes import array_names, read_array, read_attributes, read_dims
+from checkpoint.nodes import array_names, read_array, read_attributes, read_dims, read_number
 from checkpoint.stores import Store
 
 __all__ = [
@@ -241,7 +241,6 @@ def read_contents(store: Store, manifest: Manifest) -> Contents:
             attributes = read_attributes(store, manifest, column.path)
             if group == layout.POSTERIOR and attributes.get("kind") == "freeRV":
                 free.add(name)
-    start = read_array(store, manifest, f"{layout.STATE}/sampling_start_time")
     return Contents(
         coords=_read_coords(store, manifest, paths, dims),
         dims=dims,
@@ -253,7 +252,7 @@ def read_contents(store: Store, manifest: Manifest) -> Contents:
         constants={path: read_array(store, manifest, path) for path in manifest.constant_paths()},
         free=frozenset(free),
         sampling_time=read_sampling_time(store, manifest),
-        sampling_start_time=float(start[()]),
+        sampling_start_time=_read_number(store, manifest, "sampling_start_time"),
         global_warnings=read_global_warnings(store, manifest),
     )
 
@@ -297,7 +296,12 @@ def read_global_warnings(store: Store, manifest: Manifest) -> str:
 
 def read_sampling_time(store: Store, manifest: Manifest) -> float:
     """Return the time spent sampling, over all sessions, in seconds."""
-    return float(read_array(store, manifest, f"{layout.STATE}/sampling_time")[()])
+    return _read_number(store, manifest, "sampling_time")
+
+
+def _read_number(store: Store, manifest: Manifest, name: str) -> float:
+    path = f"{layout.STATE}/{name}"
+    return read_number(store, manifest, path)
 
 
 def _is_complete(store: Store, manifest: Manifest) -> bool:

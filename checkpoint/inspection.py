@@ -6,10 +6,12 @@ import numpy as np
 
 from checkpoint import hierarchy, layout
 from checkpoint._pymc.results import stat_objects
-from checkpoint.adapters import StepAdapter
+from checkpoint.adapters import AdapterSchema, StepAdapter
 from checkpoint.arrays import TEXT
 from checkpoint.errors import (
     ArgumentError,
+    CheckpointError,
+    DamagedStoreError,
     NotARunError,
     UnsupportedStepError,
 )
@@ -157,7 +159,7 @@ class Run(View):
                     f"{self._store.name}: the step method {schema.name} declares no state; its "
                     "pickled object is not loaded here. Continue the run with allow_pickle=True."
                 )
-            states.append(StepAdapter(schema).read(record, draw_idx))
+            states.append(self._state(schema, record, draw_idx))
         return states
 
     def verify(
@@ -215,6 +217,18 @@ class Run(View):
         from checkpoint.replaying import verify_run
 
         return verify_run(self._store, replay, model, random_seed, arguments)
+
+    def _state(self, schema: AdapterSchema, record: ChainRecord, draw_idx: int) -> dict[str, Any]:
+        try:
+            return StepAdapter(schema).read(record, draw_idx)
+        except CheckpointError:
+            raise
+        except Exception as error:  # what numbers that belong to no state make of it
+            raise DamagedStoreError(
+                f"{self._store.name}: the state of {schema.name} after draw {draw_idx} of chain "
+                f"{record.chain} is none: {type(error).__name__}: {error}. It was changed or "
+                "damaged. Restore the store from a copy."
+            ) from error
 
     def _record(self, chain: int) -> ChainRecord:
         if not 0 <= chain < self.chains:

@@ -1,5 +1,7 @@
 """Every path, key and attribute name of the format. `docs/format-v1.md` is its description."""
 
+import os
+
 __all__ = [
     "ATTRIBUTE",
     "CLAIM",
@@ -17,6 +19,7 @@ __all__ = [
     "UNCONSTRAINED",
     "WARMUP",
     "group_of_phase",
+    "is_key",
     "log_entry",
     "log_folder",
     "path_of_phase",
@@ -99,3 +102,22 @@ def log_entry(chain: int, first_draw_idx: int) -> str:
 def start_of_log_entry(name: str) -> int | None:
     """Return the first draw of the entry of that name, or None if it names no entry."""
     return int(name) if len(name) == 12 and name.isascii() and name.isdigit() else None
+
+
+def is_key(text: object) -> bool:
+    """Return whether a text that others may have written is a key, or a path of keys.
+
+    A key names a place inside a store, whatever kind of store that is.
+
+    >>> is_key("posterior/mu"), is_key("/etc/passwd"), is_key("posterior/../..")
+    (True, False, False)
+    """
+    if not isinstance(text, str) or not text or "\0" in text:
+        return False
+    if os.name == "nt":  # a backslash parts names, a colon names a drive or a stream
+        text = text.replace("\\", "/").replace(":", "/../")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return not text.startswith("/") and ".." not in text.split("/")

@@ -13,6 +13,7 @@ from typing import Any
 from checkpoint import layout
 from checkpoint.arrays import ArraySpec, Compressor, default_compressor
 from checkpoint.errors import DamagedStoreError, FormatVersionError
+from checkpoint.manifest_check import check
 from checkpoint.rows import Column
 
 __all__ = ["Manifest", "differences", "environment", "environment_changes"]
@@ -212,8 +213,10 @@ class Manifest:
         ------
         FormatVersionError
             If it is of a newer format.
+        DamagedStoreError
+            If it cannot be one.
         """
-        found = document.get("format_version")
+        found = document.get("format_version") if isinstance(document, dict) else None
         if found != layout.FORMAT_VERSION:
             raise FormatVersionError(
                 f"{store} has format version {found}; this version of checkpoint reads version "
@@ -229,7 +232,16 @@ class Manifest:
                 f"{store}: its manifest lacks {', '.join(missing)}. Restore the metadata of the "
                 "root group from a copy."
             )
-        values["columns"] = tuple(Column.from_json(item) for item in values["columns"])
+        try:
+            columns = tuple(map(Column.from_json, values["columns"]))
+            check(values, columns)
+        except (TypeError, ValueError) as error:
+            raise DamagedStoreError(
+                f"{store}: its manifest cannot be that of a run: {error}. Nothing was changed. "
+                "Restore the metadata of the root group from a copy; if others gave you the "
+                "store, do not trust it."
+            ) from error
+        values["columns"] = columns
         for name in ("schemas", "variables", "rngs", "start_logp", "n_imported"):
             if name in values:
                 values[name] = tuple(values[name])

@@ -14,7 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from checkpoint.errors import DamagedStoreError
+
 __all__ = ["dumps", "loads"]
+
+_KINDS = "biufcmMSUV"
+"""Kinds of numpy dtypes whose items are plain bytes."""
 
 
 def dumps(value: Any) -> str:
@@ -36,8 +41,19 @@ def loads(text: str, classes: Mapping[str, type] | None = None) -> Any:
     text : str
     classes : mapping of str to type, optional
         The dataclasses and named tuples that may be rebuilt, by name. Others become dicts.
+
+    Raises
+    ------
+    DamagedStoreError
+        If it is no such text.
     """
-    return _from_json(json.loads(text), classes or {})
+    try:
+        return _from_json(json.loads(text), classes or {})
+    except Exception as error:  # whatever a forged text makes the constructors raise
+        raise DamagedStoreError(
+            f"The text {text!r:.80} in the store is no plain value: {type(error).__name__}: "
+            f"{error}. It was changed or damaged. Restore the store from a copy."
+        ) from error
 
 
 def _to_json(value: Any) -> Any:
@@ -93,6 +109,8 @@ def _from_json(value: Any, classes: Mapping[str, type]) -> Any:
     [(kind, content)] = value.items()
     if kind in ("$array", "$scalar"):
         dtype, shape, data = content
+        if np.dtype(str(dtype)).kind not in _KINDS:
+            raise ValueError(f"an array of dtype {dtype}")
         array = np.frombuffer(base64.b64decode(data), dtype=dtype).reshape(shape)
         array = array.astype(array.dtype.newbyteorder("="))
         return array if kind == "$array" else array[()]
@@ -103,7 +121,7 @@ def _from_json(value: Any, classes: Mapping[str, type]) -> Any:
     if kind == "$dict":
         return {_from_json(key, classes): _from_json(item, classes) for key, item in content}
     if kind == "$dtype":
-        return np.dtype(content)
+        return np.dtype(str(content))
     if kind == "$objects":
         shape, items = content
         array = np.empty(len(items), dtype=object)

@@ -23,6 +23,8 @@ __all__ = ["PyMCStore"]
 
 _DRAWS = (layout.POSTERIOR, layout.UNCONSTRAINED)
 
+_MOST_CHAINS = 1 << 16
+
 _STAT = re.compile(rf"{layout.SAMPLE_STATS}/sampler_(\d+)__(.+)")
 
 
@@ -55,12 +57,18 @@ class PyMCStore:
     @cached_property
     def tune(self) -> int:
         """Draws of warm-up of each chain."""
-        return int(self._scalar("tuning_steps"))
+        return int(self._number("tuning_steps"))
 
     @cached_property
     def chains(self) -> int:
         """Number of chains."""
-        return self._with_dims(layout.DRAW_IDX, 1).shape[0]
+        found = self._with_dims(layout.DRAW_IDX, 1).shape[0]
+        if not 0 < found <= _MOST_CHAINS:
+            raise DamagedStoreError(
+                f"{self.name}: {layout.DRAW_IDX} is of {found} chains; expected 1 to "
+                f"{_MOST_CHAINS}. Nothing was changed. Restore that array from a copy."
+            )
+        return found
 
     @cached_property
     def draws(self) -> int:
@@ -80,9 +88,10 @@ class PyMCStore:
         """Recorded draws of each chain, warm-up included, shape ``(n_chains,)``."""
         found = self._array(layout.DRAW_IDX).read()
         total = self.tune + self.draws
-        if min(self.tune, self.draws) < 0 or not ((found >= 0) & (found <= total)).all():
+        is_count = found.dtype.kind in "iu" and min(self.tune, self.draws) >= 0
+        if not is_count or not ((found >= 0) & (found <= total)).all():
             raise DamagedStoreError(
-                f"{self.name}: {layout.DRAW_IDX} says {found.tolist()}; expected 0 to {total}. "
+                f"{self.name}: {layout.DRAW_IDX} says {found}; expected 0 to {total}. "
                 "Nothing was changed. Restore that array from a copy."
             )
         return found.astype(int)
@@ -95,7 +104,7 @@ class PyMCStore:
     @property
     def sampling_time(self) -> float:
         """Seconds spent sampling; 0 if `pm.sample` did not return."""
-        return float(self._scalar("sampling_time"))
+        return self._number("sampling_time")
 
     @cached_property
     def variables(self) -> list[str]:
@@ -315,8 +324,14 @@ class PyMCStore:
             self._arrays[path] = open_array(self.store, path)
         return self._arrays[path]
 
-    def _scalar(self, name: str) -> Any:
-        return self._with_dims(f"{layout.STATE}/{name}", 0).read()[()]
+    def _number(self, name: str) -> float:
+        value = self._with_dims(f"{layout.STATE}/{name}", 0).read()[()]
+        if value.dtype.kind not in "iuf" or not np.isfinite(value):
+            raise DamagedStoreError(
+                f"{self.name}: {layout.STATE}/{name} is {value!r:.100}; expected a number. "
+                "Nothing was changed. Restore that array from a copy."
+            )
+        return float(value)
 
     def _with_dims(self, path: str, n_dims: int) -> Zarr2Array:
         array = self._array(path)

@@ -1,19 +1,25 @@
 """What a chain has recorded: its sealed chunks, then its log up to the first gap or damage."""
 
+import re
 import warnings
+from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from checkpoint import layout
-from checkpoint.commit_log import Entry, EntryError, decode
+from checkpoint.arrays import TEXT
+from checkpoint.commit_log import Entry, EntryError, decode, encode_columns
 from checkpoint.errors import DamagedStoreError, DamageWarning, RunLockedError
 from checkpoint.manifest import Manifest
 from checkpoint.rows import Column, Values
 from checkpoint.stores import Store
+from checkpoint.unpacking import most_text_nbytes
 
 __all__ = ["ChainRecord", "Damage", "recover", "recover_all", "warn_of_damage"]
+
+_COUNT = re.compile("0|[1-9][0-9]{0,17}")
 
 # A live writer may seal between our look at draw_idx and at the log; then we look again.
 _MAX_LOOKS = 20
@@ -102,7 +108,13 @@ class ChainRecord:
             raise IndexError(f"rows {start} to {stop} of {self.n_rows}")
         if column.per_commit:
             raise DamagedStoreError(f"{path} is kept at commits only, not for every draw.")
-        values = column.empty(stop - start)
+        try:
+            values = column.empty(stop - start)
+        except (MemoryError, ValueError) as error:
+            raise DamagedStoreError(
+                f"{self.store.name}: {path} is said to have {stop - start} draws in chain "
+                f"{self.chain}, for which there is no room: {error}. Nothing was changed."
+            ) from error
         for at, block in self._blocks(column, start, stop):
             values[at - start : at - start + len(block)] = block
         return values
@@ -255,16 +267,36 @@ def _look(store: Store, manifest: Manifest, chain: int) -> ChainRecord:
 def _whole_chunks(store: Store, manifest: Manifest, chain: int, n_counted: int) -> tuple[int, str]:
     """Return how many rows the chunks hold, and the first chunk that is missing at their end.
 
-    A file that was cut off has its first chunks and lacks its last.
+    A file that was cut off has its first chunks and lacks its last. Which chunks there are is
+    asked for once, so that a count of what never was is seen as soon as any other.
     """
-    n_sealed, missing = n_counted, ""
+    n_sealed = n_counted
+    present: dict[str, list[int]] = {}
     while n_sealed:
-        warmup, chunk_idx, first, _ = manifest.chunk_of(n_sealed - 1)
+        warmup, chunk_idx, _, _ = manifest.chunk_of(n_sealed - 1)
         absent = store.missing(manifest.chunk_keys(chain, chunk_idx, warmup))
         if not absent:
             break
-        n_sealed, missing = first, absent[0]
-    return n_sealed, missing
+        folder = absent[0].rpartition("/")[0]
+        if folder not in present:
+            present[folder] = _chunks_in(store, folder, chain)
+        start, size = (0, manifest.warmup_chunk) if warmup else (manifest.tune, manifest.chunk)
+        n_before = bisect_left(present[folder], chunk_idx)
+        n_sealed = start + (present[folder][n_before - 1] + 1) * size if n_before else start
+    if n_sealed == n_counted:
+        return n_sealed, ""
+    warmup, chunk_idx, _, _ = manifest.chunk_of(n_sealed)
+    return n_sealed, store.missing(manifest.chunk_keys(chain, chunk_idx, warmup))[0]
+
+
+def _chunks_in(store: Store, folder: str, chain: int) -> list[int]:
+    """Return the places along the draws at which a chain has chunks in the folder of an array."""
+    found = []
+    for name in store.names(folder):
+        numbers = name.removeprefix("c.").split(".")
+        if len(numbers) > 1 and numbers[0] == str(chain) and _COUNT.fullmatch(numbers[1]):
+            found.append(int(numbers[1]))
+    return sorted(found)
 
 
 def _readable_entries(
@@ -294,7 +326,7 @@ def _read_entry(store: Store, manifest: Manifest, chain: int, start: int) -> Ent
         raise EntryError(str(error)) from error
     if data is None:
         raise EntryError("it is missing")
-    entry = decode(data)
+    entry = decode(data, *_bounds(manifest, start, len(data)))
     if entry.run_id != manifest.run_id:
         raise EntryError("it is of another run")
     if (entry.chain, entry.first_draw_idx) != (chain, start):
@@ -302,6 +334,16 @@ def _read_entry(store: Store, manifest: Manifest, chain: int, start: int) -> Ent
     if entry.n_rows < 1 or entry.columns != manifest.columns:
         raise EntryError("its columns are not those of this run")
     return entry
+
+
+def _bounds(manifest: Manifest, start: int, n_packed: int) -> tuple[int, int]:
+    """Return how many rows an entry can hold, and in how many bytes: it ends where a chunk does."""
+    _, _, first, capacity = manifest.chunk_of(start)
+    n_rows = max(0, min(first + capacity, manifest.total) - start)
+    numbers = sum(column.nbytes for column in manifest.columns if column.dtype != TEXT)
+    has_text = any(column.dtype == TEXT for column in manifest.columns)
+    room = most_text_nbytes(n_packed) if has_text else 0
+    return n_rows, 2 * len(encode_columns(manifest.columns)) + n_rows * numbers + room
 
 
 def _last_readable_stop(

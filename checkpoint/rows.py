@@ -4,17 +4,26 @@ A row is what one step of one chain leaves. Its columns are the arrays of the fo
 a chunk of rows, taken column by column, is a chunk of each array.
 """
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any, Protocol
 
 import numpy as np
 
+from checkpoint import layout
 from checkpoint.arrays import TEXT
 
-__all__ = ["Column", "RowBuffer", "RowSource"]
+__all__ = ["Column", "RowBuffer", "RowSource", "is_number"]
 
 Values = np.ndarray[Any, Any]
+
+_LONGEST_DTYPE = 20
+"""Letters in the name of a dtype; numpy parses longer ones, which are of no number."""
+
+_MOST_DIMS = 60
+"""Dimensions of a value; those of chain and draw come before it, and numpy has 64."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +53,7 @@ class Column:
         """Bytes of one value; a guess for text."""
         if self.dtype == TEXT:
             return 16
-        return int(np.dtype(self.dtype).itemsize * np.prod(self.shape, dtype=int))
+        return np.dtype(self.dtype).itemsize * prod(self.shape)
 
     def empty(self, n_rows: int) -> Values:
         """Return uninitialised values (empty texts) for `n_rows` rows."""
@@ -58,9 +67,37 @@ class Column:
         return [self.path, self.dtype, list(self.shape), self.per_commit]
 
     @classmethod
-    def from_json(cls, document: Sequence[Any]) -> "Column":
+    def from_json(cls, document: Any) -> "Column":
+        """Return the column that `to_json` described.
+
+        Raises
+        ------
+        ValueError
+            If it is none: another form, a path out of the store, another kind of dtype.
+        """
+        if not isinstance(document, list) or len(document) != 4:
+            raise ValueError(f"{document!r:.200} is no column")
         path, dtype, shape, per_commit = document
-        return cls(str(path), str(dtype), tuple(int(n) for n in shape), bool(per_commit))
+        if not layout.is_key(path):
+            raise ValueError(f"the path {path!r:.200} of a column leads out of the store")
+        if type(per_commit) is not bool or not (dtype == TEXT or is_number(dtype)):
+            raise ValueError(f"the column {path} has the dtype {dtype!r:.200}, {per_commit!r:.20}")
+        if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in shape):
+            raise ValueError(f"the column {path} has the shape {shape!r:.200}")
+        column = cls(path, dtype, tuple(shape), per_commit)
+        if len(shape) > _MOST_DIMS or column.nbytes > sys.maxsize:
+            raise ValueError(f"the column {path} has the shape {shape!r:.200}, of no array")
+        return column
+
+
+def is_number(dtype: object) -> bool:
+    """Return whether a text names a dtype of plain numbers or truth values."""
+    if not isinstance(dtype, str) or len(dtype) > _LONGEST_DTYPE:
+        return False
+    try:
+        return np.dtype(dtype).kind in "biufc"
+    except (TypeError, ValueError, SyntaxError):
+        return False
 
 
 class RowSource(Protocol):

@@ -24,7 +24,7 @@ from checkpoint._pymc.steps import (
 from checkpoint.adapters import AdapterSchema, check_declared, describe, make_adapter
 from checkpoint.arrays import Compressor
 from checkpoint.checks import seed_text, settings_of
-from checkpoint.errors import ChainError, CheckpointError
+from checkpoint.errors import ChainError, CheckpointError, DamagedStoreError
 from checkpoint.generators import generator_from_json, generator_to_json
 from checkpoint.manifest import Manifest, environment
 from checkpoint.recording import point_path, stat_path, variable_path
@@ -135,21 +135,53 @@ def extend_run(
 
 
 def read_constants(store: Store, manifest: Manifest) -> tuple[AdapterSchema, ...]:
-    """Return the schemas of a run's step methods, with their constants."""
+    """Return the schemas of a run's step methods, with their constants.
+
+    Raises
+    ------
+    DamagedStoreError
+        If they are none.
+    """
     arrays = {
         path: hierarchy.read_array(store, manifest, path) for path in manifest.constant_paths()
     }
-    return tuple(AdapterSchema.from_json(document, arrays) for document in manifest.schemas)
+    try:
+        schemas = tuple(AdapterSchema.from_json(document, arrays) for document in manifest.schemas)
+        if lacking := {c for s in schemas for c in make_adapter(s).columns} - {*manifest.columns}:
+            raise ValueError(f"{lacking} are no columns")
+        return schemas
+    except CheckpointError:
+        raise
+    except Exception as error:  # a kind of field that is none, constants without an order
+        raise DamagedStoreError(
+            f"{store.name}: its schemas describe no step method: {type(error).__name__}: {error!s:.200}. "
+            "The metadata of the root group was changed or damaged. Restore it from a copy."
+        ) from error
 
 
 def read_start(
     store: Store, manifest: Manifest
 ) -> tuple[list[dict[str, np.ndarray[Any, Any]]], list[np.random.Generator]]:
-    """Return initial points and generators of all chains."""
-    stacked = {
-        name: hierarchy.read_array(store, manifest, f"{layout.INITIAL_POINT}/{name}")
-        for name in manifest.point_paths
-    }
+    """Return initial points and generators of all chains.
+
+    Raises
+    ------
+    DamagedStoreError
+        If a start is not as the draws are.
+    """
+    columns = {column.path: column for column in manifest.columns}
+    stacked = {}
+    for name, path in manifest.point_paths.items():
+        column = columns[path]
+        stacked[name] = start = hierarchy.read_array(
+            store, manifest, f"{layout.INITIAL_POINT}/{name}"
+        )
+        if (start.shape, start.dtype) != ((manifest.chains, *column.shape), column.dtype):
+            raise DamagedStoreError(
+                f"{store.name}: {layout.INITIAL_POINT}/{name} has shape {start.shape} and dtype "
+                f"{start.dtype}; expected {manifest.chains} chains of {column}. Restore it from a "
+                "copy."
+            )
     points = [
         {name: np.asarray(values[chain]) for name, values in stacked.items()}
         for chain in range(manifest.chains)

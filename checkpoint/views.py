@@ -1,7 +1,8 @@
 """What every view of a store shows: datasets of recorded draws, cut where chains differ."""
 
+import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from checkpoint import layout
 from checkpoint._pymc.datasets import make_dataset, make_tree
 from checkpoint._pymc.results import STAT_NAMES
+from checkpoint.errors import DamagedStoreError
 
 __all__ = ["View"]
 
@@ -174,10 +176,11 @@ class View(ABC):
         for path in self._paths(layout.SAMPLE_STATS):
             name = path.split("__", 1)[1]
             by_name.setdefault(STAT_NAMES.get(name, name), []).append(self._values(path, warmup))
-        data = {
-            name: values[0] if len(values) == 1 else np.stack(values, axis=-1)
-            for name, values in by_name.items()
-        }
+        with self._fitting(by_name):
+            data = {
+                name: values[0] if len(values) == 1 else np.stack(values, axis=-1)
+                for name, values in by_name.items()
+            }
         if with_objects:  # PyMC keeps the axis of step methods for these
             objects = self._object_stats(warmup)
             data |= {name: np.stack(values, axis=-1) for name, values in objects.items()}
@@ -186,21 +189,30 @@ class View(ABC):
 
     def _dataset(self, data: Mapping[str, Any], group: str | None, warmup: bool) -> Any:
         coords, dims = self._coords_and_dims(group, data) if group else ({}, {})
-        dataset = make_dataset(
-            data,
-            coords,
-            dims,
-            attrs={"sampling_time": self.sampling_time, "tuning_steps": self.tune},
-        )
-        chains, _ = self._kept(warmup)
-        return dataset.assign_coords(chain=np.array(chains, dtype=int)) if data else dataset
+        attrs = {"sampling_time": self.sampling_time, "tuning_steps": self.tune}
+        with self._fitting(data):
+            dataset = make_dataset(data, coords, dims, attrs=attrs)
+            chains, _ = self._kept(warmup)
+            return dataset.assign_coords(chain=np.array(chains, dtype=int)) if data else dataset
 
     def _data(self, group: str) -> Any:
         names = self._array_names(group)
         dims = {name: self._dims(f"{group}/{name}") for name in names}
         data = {name: self._whole(f"{group}/{name}") for name in names if dims[name] != [name]}
         coords, _ = self._coords_and_dims(group, data)
-        return make_dataset(data, coords, dims, sample_dims=())
+        with self._fitting(data):
+            return make_dataset(data, coords, dims, sample_dims=())
+
+    @contextlib.contextmanager
+    def _fitting(self, names: Iterable[str]) -> Iterator[None]:
+        """Hold that arrays fit together: of those that nobody has changed they do."""
+        try:
+            yield
+        except (KeyError, MemoryError, TypeError, ValueError) as error:
+            raise DamagedStoreError(
+                f"{self.name}: {', '.join(names)} do not fit together: {error}. The metadata was "
+                "changed or damaged. Restore it from a copy."
+            ) from error
 
     def _values(self, path: str, warmup: bool) -> np.ndarray[Any, Any]:
         chains, n = self._kept(warmup)

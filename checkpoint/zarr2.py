@@ -5,7 +5,6 @@ loading its pickles. Here a missing chunk is an error, and objects are bytes.
 """
 
 import itertools
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
@@ -15,7 +14,9 @@ import numcodecs
 import numpy as np
 
 from checkpoint.errors import DamagedStoreError, FormatVersionError
+from checkpoint.json_object import parse_object
 from checkpoint.stores import Store
+from checkpoint.unpacking import most_text_nbytes, unpack
 
 __all__ = ["Zarr2Array", "open_array"]
 
@@ -77,7 +78,13 @@ class Zarr2Array:
                 "loaded; expected numbers or text. Nothing was changed."
             )
         bounds = (*bounds, *((0, n) for n in self.shape[len(bounds) :]))
-        values = np.empty([stop - start for start, stop in bounds], self.dtype)
+        try:
+            values = np.empty([stop - start for start, stop in bounds], self.dtype)
+        except (MemoryError, ValueError) as error:
+            raise DamagedStoreError(
+                f"{self.store.name}: {self.path} is said to be of shape {self.shape} and dtype "
+                f"{self.dtype}, for which there is no room: {error}. Nothing was changed."
+            ) from error
         if values.size == 0:
             return values
         grid = [
@@ -117,11 +124,8 @@ class Zarr2Array:
         return None if self.dtype is None else prod(self.chunk_shape) * self.dtype.itemsize
 
     def _decompress(self, data: bytes) -> bytes:
-        if self.codec is None:
-            return data
-        if self.codec.codec_id == "blosc":
-            _check_blosc(data, self._n_bytes)
-        return bytes(self.codec.decode(data))
+        most = most_text_nbytes(len(data)) if self._n_bytes is None else self._n_bytes
+        return unpack(self.codec, data, most)
 
     def _overlap(
         self, index: Sequence[int], bounds: Sequence[tuple[int, int]]
@@ -200,24 +204,12 @@ def _check_plain(
     )
 
 
-def _check_blosc(data: bytes, n_bytes: int | None) -> None:
-    """Hold the sizes in the header against the data: the decoder believes them."""
-    sizes = np.frombuffer(data[4:16], "<u4")
-    if len(sizes) != 3 or sizes[2] != len(data):
-        raise ValueError("cut short")
-    if n_bytes is not None and sizes[0] != n_bytes:
-        raise ValueError(f"{sizes[0]} bytes, expected {n_bytes}")
-
-
 def _document(store: Store, key: str, required: bool) -> dict[str, Any]:
     data = store.read(key)
     if data is None and not required:
         return {}
     try:
-        document = json.loads(data or b"")
-        if not isinstance(document, dict):
-            raise ValueError("no JSON object")
-        return document
+        return parse_object(data)
     except ValueError as error:
         raise _bad_document(store, key, error) from error
 

@@ -11,7 +11,7 @@ import checkpoint
 PACKAGE = Path(checkpoint.__file__).parent
 
 LAYERS = [
-    {"errors", "layout", "verification"},
+    {"errors", "layout", "verification", "json_object"},
     {"durability", "parents"},
     {"stores.base", "stores.holder", "stores.zip_records"},
     {"stores.file_lock", "stores.claims", "stores.remote", "stores.zip_scan"},
@@ -20,8 +20,8 @@ LAYERS = [
     {"stores.directory", "stores.zip", "stores.wrapped", "stores.objects"},
     {"stores.resolve", "stores.serving"},
     {"stores"},
-    {"plain", "generators", "arrays", "rows", "commit_log", "manifest", "contents",
-     "documents", "nodes", "hierarchy", "zarr_groups", "zarr2"},
+    {"plain", "generators", "unpacking", "arrays", "rows", "commit_log", "manifest",
+     "manifest_check", "contents", "documents", "nodes", "hierarchy", "zarr_groups", "zarr2"},
     {"_pymc", "_pymc.steps", "_pymc.exactness", "_pymc.setup", "_pymc.model", "_pymc.results",
      "_pymc.progress", "_pymc.datasets", "_pymc.backends", "_pymc.counters", "_pymc.points",
      "_pymc.trees", "_pymc.adaptation", "_pymc.states"},

@@ -1,11 +1,11 @@
 """Results of sampling that others keep: InferenceData, DataTree, or files of them."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from checkpoint.errors import ArgumentError, UnsupportedStepError
+from checkpoint.json_object import parse_object
 from checkpoint.stores import as_store
 
 __all__ = ["is_tree", "open_groups"]
@@ -67,7 +67,7 @@ def _read(name: str, place: Any, arguments: Mapping[str, Any]) -> dict[str, Any]
     try:
         with open_datatree(place, **arguments) as tree:
             return _groups_of(tree)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # whatever damaged or forged files make the libraries raise
         raise ArgumentError(
             f"{name} cannot be read as a result of sampling: {type(error).__name__}: {error}. "
             "Expected a netCDF file or a Zarr store with the groups posterior and sample_stats. "
@@ -86,7 +86,17 @@ def _pickled_arrays(store: Any) -> list[str]:
     """Return the arrays whose codecs would unpickle what they read."""
     names = (".zarray", ".zmetadata", "zarr.json")
     keys = [key for key in store.keys("") if key.rsplit("/", 1)[-1] in names]
-    return sorted(key for key in keys if _names_pickle(json.loads(store.read(key) or b"{}")))
+    found = []
+    for key in sorted(keys):
+        try:
+            if _names_pickle(parse_object(store.read(key) or b"{}")):
+                found.append(key)
+        except (RecursionError, ValueError) as error:
+            raise ArgumentError(
+                f"{store.name} cannot be read as a result of sampling: its metadata {key} is "
+                f"damaged ({error}). Nothing was loaded. Restore that file from a copy."
+            ) from error
+    return found
 
 
 def _names_pickle(document: Any) -> bool:

@@ -18,7 +18,9 @@ import zarr.abc.store
 from zarr.abc.store import OffsetByteRequest, RangeByteRequest, SuffixByteRequest
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 
-from checkpoint.errors import CheckpointError, RunLockedError, StoreWriteError
+from checkpoint import layout
+from checkpoint.errors import ArgumentError, CheckpointError, RunLockedError, StoreWriteError
+from checkpoint.stores.holder import is_clock
 
 T = TypeVar("T")
 
@@ -263,11 +265,14 @@ def checked_key(key: str) -> str:
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If it is absolute or leads out of the store.
     """
-    if not key or key.startswith("/") or "\0" in key or ".." in key.split("/"):
-        raise ValueError(f"{key!r} is no key of a Zarr store.")
+    if not layout.is_key(key):
+        raise ArgumentError(
+            f"{key!r} is no key of a Zarr store: it leads out of it. Nothing was read or written. "
+            "If it comes from a store that others wrote, do not trust that store."
+        )
     return key
 
 
@@ -292,9 +297,9 @@ def explained(name: str, place: Any) -> Iterator[None]:
         ) from error
 
 
-def locked_error(name: str, holder: str, last_commit: float | None) -> RunLockedError:
-    """Return the error that says who writes a run."""
-    at = "" if last_commit is None else f", last commit {_clock(last_commit)}"
+def locked_error(name: str, holder: str, last_commit: Any) -> RunLockedError:
+    """Return the error that says who writes a run; `last_commit` may be what others noted."""
+    at = f", last commit {_clock(last_commit)}" if is_clock(last_commit) else ""
     return RunLockedError(
         f"{name} is being written by {holder}{at}. Wait until that run ends or stop it, then "
         "run this again; checkpoint.open() reads it meanwhile."

@@ -9,7 +9,8 @@ import time
 from typing import Any
 
 from checkpoint import layout
-from checkpoint.errors import RunLockedError
+from checkpoint.errors import DamagedStoreError, RunLockedError
+from checkpoint.json_object import parse_object
 from checkpoint.stores.base import KeyTakenError, Store, locked_error
 from checkpoint.stores.holder import Holder
 
@@ -57,11 +58,18 @@ class Claim:
             if not self._created(layout.CLAIM):
                 raise self._beaten()
             return
+        seen: set[str] = set()
         # Of those that find the same claim dead, the one that creates the key named after it
         # may go on. It may have died before it did: then that key is the claim to look at.
         while found is not None:
             self._wait_for_death(found)
             successor = f"{layout.CLAIM}-after-{found.get('token', 'unknown')}"
+            if successor in seen or not layout.is_key(successor):
+                raise DamagedStoreError(
+                    f"{self._store.name}: the claim {layout.CLAIM} and those after it name no "
+                    f"holder that could be succeeded. Remove {layout.CLAIM}* if nobody writes."
+                )
+            seen.add(successor)
             if self._created(successor):
                 self._keys = [successor]
                 break
@@ -133,8 +141,8 @@ class Claim:
     def _read(self, key: str) -> dict[str, Any] | None:
         data = self._store.read(key)
         try:
-            return None if data is None else dict(json.loads(data))
-        except (ValueError, TypeError):
+            return None if data is None else parse_object(data)
+        except ValueError:
             return {}  # cut off: its writer died, or was no writer of ours
 
     def _document(self) -> bytes:

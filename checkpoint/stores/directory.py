@@ -1,14 +1,27 @@
-"""A run in a directory: one file a key."""
+"""A run in a directory: one file a key.
+
+A directory may come from others, as any store may. Its own path may be a link; what lies in it
+may not: links, pipes and devices are refused, by whatever key they are reached.
+"""
 
 import contextlib
+import errno
+import functools
+import operator
 import os
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from checkpoint import durability, layout
-from checkpoint.errors import NotARunError
-from checkpoint.stores.base import KeyTakenError, Store, explained
+from checkpoint.errors import (
+    CheckpointError,
+    DamagedStoreError,
+    NotARunError,
+    StoreUnreachableError,
+)
+from checkpoint.stores.base import KeyTakenError, Store, checked_key, explained
 from checkpoint.stores.file_lock import WriterLock
 
 __all__ = ["DirectoryStore"]
@@ -16,6 +29,12 @@ __all__ = ["DirectoryStore"]
 
 # Lock, note of the holder, temporary files. The documents of Zarr format 2 begin with a dot too.
 _HIDDEN = (".lock", ".holder", durability.TEMPORARY_PREFIX)
+
+# A pipe would keep who opens it waiting, and a link leads anywhere.
+_FLAGS = ("O_RDONLY", "O_BINARY", "O_NOFOLLOW", "O_NONBLOCK")
+_OPEN = functools.reduce(operator.or_, (getattr(os, flag, 0) for flag in _FLAGS))
+
+_NO_SUCH_KEY = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
 
 
 class DirectoryStore(Store):
@@ -38,6 +57,7 @@ class DirectoryStore(Store):
         super().__init__(read_only=read_only)
         self.root = Path(root)
         self._lock: WriterLock | None = None
+        self._folders: set[str] = set()
         if self.root.exists() and not self.root.is_dir():
             raise NotARunError(
                 f"{self.root} is a file, not a directory; nothing was changed. "
@@ -45,7 +65,7 @@ class DirectoryStore(Store):
             )
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_lock": None}
+        return self.__dict__ | {"_lock": None, "_folders": set()}
 
     @property
     def name(self) -> str:
@@ -56,45 +76,59 @@ class DirectoryStore(Store):
         return Path(os.path.realpath(self.root))
 
     def read(self, key: str) -> bytes | None:
+        path = self._path(key)
         try:
-            return (self.root / key).read_bytes()
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            descriptor = os.open(path, _OPEN)
+            try:
+                mode = os.fstat(descriptor).st_mode
+                if stat.S_ISREG(mode):
+                    with open(descriptor, "rb", closefd=False) as file:
+                        return file.read()
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            if error.errno in _NO_SUCH_KEY:
+                return None
+            raise self._unreadable(key, error) from error
+        if stat.S_ISDIR(mode):
             return None
+        raise self._irregular(key)
 
     def has(self, key: str) -> bool:
-        return (self.root / key).is_file()
+        self._path(key)
+        return stat.S_ISREG(self._mode(key))
 
     def keys(self, prefix: str = "") -> Iterator[str]:
-        for folder, folders, names in os.walk(self.root / prefix.rpartition("/")[0]):
-            folders[:] = [name for name in folders if not name.startswith(".")]
-            below = Path(folder).relative_to(self.root).as_posix()
-            for name in names:
-                key = name if below == "." else f"{below}/{name}"
-                if key.startswith(prefix) and not name.startswith(_HIDDEN):
+        folders = [prefix.rpartition("/")[0]]
+        while folders:
+            folder = folders.pop()
+            for entry in self._listed(folder):
+                key = f"{folder}/{entry.name}" if folder else entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    if not entry.name.startswith("."):
+                        folders.append(key)
+                elif key.startswith(prefix) and not entry.name.startswith(_HIDDEN):
                     yield key
 
     def names(self, folder: str) -> list[str]:
-        try:
-            found = os.listdir(self.root / folder)
-        except (FileNotFoundError, NotADirectoryError):
-            return []
+        found = (entry.name for entry in self._listed(folder))
         return sorted(name for name in found if not name.startswith(_HIDDEN))
 
     def write(self, values: Mapping[str, bytes]) -> None:
         with explained(self.name, self.root):
-            durability.replace_many({self.root / key: value for key, value in values.items()})
+            durability.replace_many({self._path(key): value for key, value in values.items()})
 
     def create(self, key: str, value: bytes) -> None:
         with explained(self.name, self.root):
             try:
-                durability.create(self.root / key, value)
+                durability.create(self._path(key), value)
             except FileExistsError:
                 raise KeyTakenError(key) from None
 
     def remove(self, keys: Iterable[str]) -> None:
         with explained(self.name, self.root):
             for key in keys:
-                durability.remove(self.root / key)
+                durability.remove(self._path(key))
 
     def remove_all(self) -> None:
         super().remove_all()
@@ -103,8 +137,8 @@ class DirectoryStore(Store):
                 durability.remove_directory(Path(folder))  # the lock is in one
 
     def lock(self) -> None:
-        folder = self.root / layout.LOG
         with explained(self.name, self.root):
+            folder = self._path(f"{layout.LOG}/.lock").parent
             durability.make_directory(folder)
             lock = WriterLock(folder / ".lock", folder / ".holder")
             lock.acquire(self.name, self._last_commit)
@@ -139,3 +173,63 @@ class DirectoryStore(Store):
             for name in names:
                 if name.startswith(durability.TEMPORARY_PREFIX):
                     durability.remove(Path(folder) / name)
+
+    def _path(self, key: str) -> Path:
+        """Return the file of a key, all of whose folders lie in the store.
+
+        Raises
+        ------
+        DamagedStoreError
+            If one of them is a link.
+        """
+        folder = checked_key(key).rpartition("/")[0]
+        if folder and folder not in self._folders and self._check_folder(folder):
+            self._folders.add(folder)
+        return self.root / key
+
+    def _check_folder(self, folder: str) -> bool:
+        """Hold that no part of a path is a link; return whether the folder exists."""
+        at = ""
+        for name in folder.split("/"):
+            at = f"{at}/{name}" if at else name
+            mode = self._mode(at)
+            if stat.S_ISLNK(mode):
+                raise self._irregular(at)
+            if not mode:
+                return False
+        return True
+
+    def _listed(self, folder: str) -> list[os.DirEntry[str]]:
+        # With the path of anything in it, the folder itself is looked at.
+        path = self._path(f"{folder}/any").parent if folder else self.root
+        try:
+            with os.scandir(path) as found:
+                return list(found)
+        except OSError as error:
+            if error.errno in _NO_SUCH_KEY:
+                return []
+            raise self._unreadable(folder, error) from error
+
+    def _mode(self, key: str) -> int:
+        """Return what lies at a key itself, be it a link; 0 if there is nothing."""
+        try:
+            return os.lstat(self.root / key).st_mode
+        except OSError as error:
+            if error.errno in _NO_SUCH_KEY:
+                return 0
+            raise self._unreadable(key, error) from error
+
+    def _unreadable(self, key: str, error: OSError) -> CheckpointError:
+        if error.errno in (errno.ELOOP, errno.ENXIO):  # what a link and a socket say
+            return self._irregular(key)
+        return StoreUnreachableError(
+            f"{self.name}: {key} cannot be read: {error.strerror}. Nothing was changed. "
+            "Mend the permissions or the disk, then do this again."
+        )
+
+    def _irregular(self, key: str) -> DamagedStoreError:
+        return DamagedStoreError(
+            f"{self.name}: {key} is a link, a pipe or a device, through which a store could "
+            "reach what is not in it; expected a file or a folder. It was not followed. If you "
+            "trust the store, put there what it leads to."
+        )

@@ -2,12 +2,16 @@
 
 import contextlib
 import json
+import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
 import filelock
 
 from checkpoint import durability
+from checkpoint.errors import NotARunError
+from checkpoint.json_object import parse_object
 from checkpoint.stores.base import locked_error
 from checkpoint.stores.holder import Holder
 
@@ -36,7 +40,11 @@ class WriterLock:
         ------
         RunLockedError
             If another process has it.
+        NotARunError
+            If what lies in the place of the lock or of the note is no file.
         """
+        for path in (Path(self._lock.lock_file), self._note):
+            _check_plain(path)
         try:
             self._lock.acquire()
         except filelock.Timeout:
@@ -58,7 +66,26 @@ class WriterLock:
 
     def _holder(self) -> str:
         try:
-            holder = Holder.from_json(json.loads(self._note.read_text()))
+            holder = Holder.from_json(parse_object(self._note.read_bytes()))
         except (OSError, ValueError):
             holder = None
         return "another process" if holder is None else str(holder)
+
+
+def _check_plain(path: Path) -> None:
+    """Hold that taking a lock writes no file but the lock's own.
+
+    Raises
+    ------
+    NotARunError
+        If a link lies there, which may lead to a file of somebody, or a pipe or device.
+    """
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(mode):
+        raise NotARunError(
+            f"{path} is no file, and the lock of a run is. Nothing was changed. "
+            "Remove it, if you trust the rest of the store."
+        )

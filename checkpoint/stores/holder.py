@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
 
-__all__ = ["Holder"]
+__all__ = ["Holder", "is_clock"]
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,13 @@ class Holder:
     def from_json(cls, document: Any) -> Self | None:
         """Return the holder that a document describes, or None if it describes none."""
         try:
-            return cls(**{name: document[name] for name in cls.__dataclass_fields__})
+            found = cls(**{name: document[name] for name in cls.__dataclass_fields__})
         except (KeyError, TypeError):
             return None
+        texts = (found.host, found.machine, found.started, found.token)
+        is_process = type(found.pid) is int and 0 < found.pid < 1 << 31
+        is_whole = is_process and is_clock(found.since) and all(isinstance(t, str) for t in texts)
+        return found if is_whole else None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -77,6 +81,11 @@ class Holder:
         except PermissionError:
             pass
         return _start_of(self.pid) != self.started
+
+
+def is_clock(value: object) -> bool:
+    """Return whether a value is a time in seconds since 1970 that a calendar has."""
+    return type(value) in (int, float) and 0 <= value < 1 << 36  # type: ignore[operator]
 
 
 @lru_cache(maxsize=1)

@@ -10,7 +10,7 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
 from checkpoint.errors import CheckpointError, StoreUnreachableError, StoreWriteError
-from checkpoint.stores.base import KeyTakenError
+from checkpoint.stores.base import KeyTakenError, checked_key
 from checkpoint.stores.claimed import ClaimedStore
 from checkpoint.stores.claims import STALE_AFTER
 
@@ -60,11 +60,11 @@ class WrappedStore(ClaimedStore):
         return id(self.store if memory is None else memory)
 
     def read(self, key: str) -> bytes | None:
-        buffer = self._do(self.store.get(key, default_buffer_prototype()))
+        buffer = self._do(self.store.get(checked_key(key), default_buffer_prototype()))
         return None if buffer is None else buffer.to_bytes()
 
     def has(self, key: str) -> bool:
-        return self._do(self.store.exists(key))
+        return self._do(self.store.exists(checked_key(key)))
 
     def keys(self, prefix: str = "") -> Iterator[str]:
         return iter(self._do(_collected(self.store.list_prefix(prefix))))
@@ -77,7 +77,7 @@ class WrappedStore(ClaimedStore):
         self._do(self._write_all(values))
 
     def create(self, key: str, value: bytes) -> None:
-        self._do(self._create(key, value))
+        self._do(self._create(checked_key(key), value))
 
     def remove(self, keys: Iterable[str]) -> None:
         self._do(self._remove_all(keys))
@@ -88,7 +88,7 @@ class WrappedStore(ClaimedStore):
 
         async def put(key: str, value: bytes) -> None:
             async with limit:
-                await self.store.set(key, from_bytes(value))
+                await self.store.set(checked_key(key), from_bytes(value))
 
         await asyncio.gather(*(put(key, value) for key, value in values.items()))
 
@@ -110,7 +110,7 @@ class WrappedStore(ClaimedStore):
     async def _remove_all(self, keys: Iterable[str]) -> None:
         for key in keys:
             with contextlib.suppress(FileNotFoundError):
-                await self.store.delete(key)
+                await self.store.delete(checked_key(key))
 
     def _do(self, work: Coroutine[Any, Any, T]) -> T:
         try:

@@ -50,9 +50,10 @@ class ZipStore(Store):
         self._lock: WriterLock | None = None
         self._archive: Archive | None = None
         self._torn_at = -1
-        if self.path.is_dir():
+        if self.path.exists() and not self.path.is_file():
+            what = "a directory" if self.path.is_dir() else "a pipe or a device"
             raise NotARunError(
-                f"{self.path} is a directory, not a zip file; nothing was changed. "
+                f"{self.path} is {what}, not a zip file; nothing was changed. "
                 "Give the path of a file, or one that does not exist yet."
             )
 

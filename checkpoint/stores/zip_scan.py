@@ -342,6 +342,8 @@ def _by_end_record(descriptor: int, size: int) -> Scan | None:
             if end <= size and all(
                 entry.offset + entry.n_packed <= directory.offset for entry in entries.values()
             ):
+                if sum(entry.n_packed for entry in entries.values()) > directory.offset:
+                    raise RefusedError("its entries lie over each other")
                 return Scan(entries, end, end)
         at = tail.rfind(END, 0, at)
     return None
