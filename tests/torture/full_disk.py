@@ -415,7 +415,9 @@ def _wait_for_instant(bench: Bench, session: Session, diary: Diary) -> None:
 ON_MOUNTS: dict[str, Callable[[Bench, int], list[Row]]] = {
     "the disk is full (tmpfs)": lambda bench, n: full(bench, "tmpfs", n),
     "the disk is full (ext4)": lambda bench, n: full(bench, "ext4", n),
-    "the file system turns read-only (ext4)": lambda bench, n: turned_read_only(bench, n - 1),
+    "the file system finds an error and turns read-only (ext4)": lambda bench, n: turned_read_only(
+        bench, n - 1
+    ),
 }
 
 
