@@ -49,7 +49,7 @@ CASE = Case(
 ROOT_FITS = 32_500
 """Bytes that every file of a directory fits in, save chunks of the sampler's state."""
 
-PATIENCE = 60.0
+PATIENCE = 300.0
 
 SURVIVES = (
     "what was recorded, read by checkpoint.open and by zarr; the run stops with an error that says "
