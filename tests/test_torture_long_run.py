@@ -1,6 +1,7 @@
 """The trial of a long run, and proof that it would notice what it looks for."""
 
 import os
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -69,7 +70,7 @@ def test_a_slower_machine_breaks_no_promise(tmp_path):
 def test_one_different_row_is_noticed(tmp_path):
     a, b = tmp_path / "a.zarr", tmp_path / "b.zarr"
     TINY.sample(a, normals())
-    TINY.sample(b, normals())
+    shutil.copytree(a, b)
     assert list(unequal_rows(a, b)) == []
     folder = b / "warmup_posterior/x"
     (folder / "c.1.1.0").write_bytes((folder / "c.0.1.0").read_bytes())

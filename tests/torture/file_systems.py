@@ -153,5 +153,5 @@ def _run(*command: str) -> str:
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError) as error:
-        text = getattr(error, "stderr", "") or str(error)
-        raise CannotMountError(f"{' '.join(command)}: {text.strip()}") from error
+        text = (getattr(error, "stderr", "") or str(error)).strip().partition("\n")[0]
+        raise CannotMountError(f"{command[0]}: {text.rpartition(': ')[2]}") from error

@@ -55,8 +55,8 @@ SURVIVES = {
     "group": f"{_ALWAYS}; the run goes on, and its result is exact",
 }
 
-PATIENCE = 2.0
-"""Seconds after which nobody may be left: so long the lock waits for a run that was killed."""
+PATIENCE = 10.0
+"""Seconds after which nobody may be left, however slow the machine."""
 
 N_WORKERS_KILLED = 3
 """In one session: the library starts the worker of a chain again so often."""
