@@ -9,7 +9,7 @@ from checkpoint.documents import read_document
 from checkpoint.manifest import Manifest
 from checkpoint.stores import Store
 
-__all__ = ["array_names", "array_spec", "read_array", "read_attributes", "read_dims"]
+__all__ = ["array_names", "array_spec", "is_array", "read_array", "read_attributes", "read_dims"]
 
 
 def read_array(store: Store, manifest: Manifest, path: str) -> np.ndarray[Any, Any]:
@@ -60,11 +60,14 @@ def array_names(store: Store, manifest: Manifest, group: str) -> list[str]:
     return sorted(
         folder.removeprefix(f"{group}/")
         for folder in folders
-        if folder != group
-        and (
-            manifest.zarr_format == 2
-            or _array_document(store, manifest, folder)["node_type"] == "array"
-        )
+        if folder != group and is_array(store, manifest, folder)
+    )
+
+
+def is_array(store: Store, manifest: Manifest, path: str) -> bool:
+    """Return whether a node that has a document is an array; groups of format 2 have another."""
+    return manifest.zarr_format == 2 or (
+        _array_document(store, manifest, path).get("node_type") == "array"
     )
 
 

@@ -309,6 +309,22 @@ def test_damage_is_named_with_the_draws_that_it_affects(name, store):
     assert "Restore" in str(found)
 
 
+@pytest.mark.parametrize("zarr_format", [3, 2])
+def test_one_damage_does_not_hide_another(zarr_format, store):
+    place = store(zarr_format)
+    c, document = ("c.", "zarr.json") if zarr_format == 3 else ("", ".zarray")
+    keys = [
+        f"constant_data/at/{document}",
+        f"constant_data/place/{c}0",
+        f"posterior/s/{c}0.0",
+        f"posterior/s/{document}",
+        f"sample_stats/sampler_0__accept/{c}1.1",
+    ]
+    for key in keys:
+        flip(place / key)
+    assert sorted(finding.key for finding in verify(place).findings) == sorted(keys)
+
+
 def test_a_chunk_that_is_missing_at_the_end_is_damage(store):
     place = store()
     (place / "posterior/s/c.1.1").unlink()

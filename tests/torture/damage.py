@@ -302,7 +302,10 @@ def _held(case: Case, change: Change, shown: Shown) -> tuple[str, str]:
 
 
 def is_last_commit(case: Case, change: Change) -> bool:
-    """Return whether a change looks as if the writer had been killed before its last commit."""
+    """Return whether a change looks as if the writer had been killed before its last commit.
+
+    The last log entry of a chain, if it is gone, leaves no trace; nor does the torn end of a file.
+    """
     if not case.is_interrupted:
         return False
     if case.is_zip:
