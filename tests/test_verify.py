@@ -443,6 +443,7 @@ def test_one_changed_value_with_a_right_checksum_is_found_by_replay_alone(kind, 
     assert found.chains[1].lost == ((TUNE + 1, TUNE + 2),)
 
 
+@pytest.mark.slow
 def test_a_draw_that_another_environment_may_explain_is_no_damage(store):
     place = store()
     with_another_value(place)
@@ -499,6 +500,7 @@ def test_a_store_of_pymcs_has_no_checksums(tmp_path):
     assert "no checksums" in done.output
 
 
+@pytest.mark.slow
 def test_chunks_without_any_checksum_are_said_to_be(tmp_path):
     place = tmp_path / "fit.zarr"
     sample(place, zarr_format=2, compressor=None)
@@ -534,6 +536,7 @@ def test_the_command_says_that_a_run_is_whole(kind, made):
     assert "All is as it was written." in done.output
 
 
+@pytest.mark.slow
 def test_the_command_makes_draws_again(tmp_path):
     file = tmp_path / "model.py"
     file.write_text("import pymc as pm\nwith pm.Model() as model:\n    pm.Poisson('k', 7.0)\n")
