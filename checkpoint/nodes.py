@@ -15,6 +15,7 @@ from checkpoint.stores import Store
 __all__ = [
     "array_names",
     "array_spec",
+    "is_array",
     "read_array",
     "read_attributes",
     "read_dims",
@@ -98,11 +99,14 @@ def array_names(store: Store, manifest: Manifest, group: str) -> list[str]:
     return sorted(
         folder.removeprefix(f"{group}/")
         for folder in folders
-        if folder != group
-        and (
-            manifest.zarr_format == 2
-            or _array_document(store, manifest, folder).get("node_type") == "array"
-        )
+        if folder != group and is_array(store, manifest, folder)
+    )
+
+
+def is_array(store: Store, manifest: Manifest, path: str) -> bool:
+    """Return whether a node that has a document is an array; groups of format 2 have another."""
+    return manifest.zarr_format == 2 or (
+        _array_document(store, manifest, path).get("node_type") == "array"
     )
 
 

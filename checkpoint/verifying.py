@@ -4,7 +4,6 @@ A writer may replace what is looked at between two of our reads. As in `recovery
 counts if it is found again.
 """
 
-import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import product
@@ -22,7 +21,7 @@ from checkpoint.documents import (
 )
 from checkpoint.errors import DamagedStoreError, NotARunError
 from checkpoint.manifest import Manifest
-from checkpoint.nodes import array_names, array_spec
+from checkpoint.nodes import array_spec, is_array
 from checkpoint.pymc_run import PyMCRun
 from checkpoint.pymc_store import PyMCStore
 from checkpoint.recovery import ChainRecord, recover
@@ -209,25 +208,22 @@ class Look:
         )
 
     def _whole_arrays(self) -> list[str]:
-        """Return the arrays that are no draws: coordinates, data, points, constants, clocks."""
+        """Return what is no draws: coordinates, data, points, constants, clocks; and groups."""
         of_rows = {
             layout.path_of_phase(path, warmup) for path in self._columns for warmup in (False, True)
         }
         paths = {
-            f"{group}/{name}"
-            for group in sorted(layout.GROUPS)
-            for name in self._array_names(group)
+            path
+            for path, _, name in (key.rpartition("/") for key in self._document_keys())
+            if name in ("zarr.json", ".zarray")
         }
         return sorted(paths - of_rows - {layout.DRAW_IDX, layout.LOG})
-
-    def _array_names(self, group: str) -> list[str]:
-        with contextlib.suppress(DamagedStoreError):  # found with the documents
-            return array_names(self._store, self._manifest, group)
-        return []
 
     def _whole_array(self, path: str) -> Iterator[Finding]:
         """Look at every chunk of an array."""
         try:
+            if not is_array(self._store, self._manifest, path):
+                return
             spec = array_spec(self._store, self._manifest, path)
         except DamagedStoreError:
             return  # found with the documents

@@ -257,8 +257,8 @@ def judge(case: Case, change: Change, in_full: bool) -> tuple[str, str]:
     """Return what a change did, and what is wrong with that."""
     store = as_store(case.place)
     keys, is_listed_anew = _changed_keys(case, change, store)
-    if not keys and not in_full:
-        return "harmless", ""
+    if not keys and not in_full:  # in what was superseded, perhaps
+        return ("verify" if case.is_zip and _is_noticed(store) else "harmless"), ""
 
     def is_touched(reads: Reads) -> bool:
         return in_full or any(depends(reads, key, is_listed_anew) for key in keys)
@@ -302,7 +302,10 @@ def _held(case: Case, change: Change, shown: Shown) -> tuple[str, str]:
 
 
 def is_last_commit(case: Case, change: Change) -> bool:
-    """Return whether a change looks as if the writer had been killed before its last commit."""
+    """Return whether a change looks as if the writer had been killed before its last commit.
+
+    The last log entry of a chain, if it is gone, leaves no trace; nor does the torn end of a file.
+    """
     if not case.is_interrupted:
         return False
     if case.is_zip:
@@ -340,6 +343,12 @@ def _changed_keys(case: Case, change: Change, store: Store) -> tuple[set[str], b
         or entry.offset <= change.at < entry.offset + 65_600 + entry.n_packed
     }
     return came_or_went | moved | inside, bool(came_or_went)
+
+
+def _is_noticed(store: Store) -> bool:
+    assert isinstance(store, ZipStore)
+    with store._reading() as archive:
+        return archive is not None and bool(archive.found.damaged)
 
 
 def _entries(store: ZipStore) -> dict[str, Any]:
