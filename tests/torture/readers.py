@@ -346,5 +346,3 @@ def _as_json(data: bytes) -> bytes:
         return json.dumps(parse(data)).encode()
     except ValueError:
         return json.dumps(manifest().to_json()).encode()
-
-

@@ -305,5 +305,3 @@ def trial(effort: Effort, seed_: int, folder: Path) -> list[Row]:
             broken,
         )
     ]
-
-
