@@ -154,7 +154,8 @@ def read_constants(store: Store, manifest: Manifest) -> tuple[AdapterSchema, ...
         raise
     except Exception as error:  # a kind of field that is none, constants without an order
         raise DamagedStoreError(
-            f"{store.name}: its schemas describe no step method: {type(error).__name__}: {error!s:.200}. "
+            f"{store.name}: its schemas describe no step method: {type(error).__name__}: "
+            f"{error!s:.200}. "
             "The metadata of the root group was changed or damaged. Restore it from a copy."
         ) from error
 

@@ -166,9 +166,8 @@ def _paths() -> Iterator[Attack]:
     for place in PLACES:
         for path in (*POSIX_PATHS, *ELSEWHERE):
             change = _place_path(place, path)
-            yield Attack(
-                f"{path!r:.40} as {place}", "v3", lambda s, o, change=change: edit_manifest(s, change)
-            )  # fmt: skip
+            name = f"{path!r:.40} as {place}"
+            yield Attack(name, "v3", lambda s, o, change=change: edit_manifest(s, change))
 
 
 ATTACKS += _paths()
@@ -284,8 +283,8 @@ ATTACKS += [
 @attack("v3", "v2")
 def pickles_in_attributes(store: Path, outside: Outside) -> None:
     text = outside.code.decode("latin1")
+    forged = {"pickle": text, "py/reduce": text}
     for path in [*store.rglob("zarr.json"), *store.rglob(".zattrs")]:
-        forged = {"pickle": text, "py/reduce": text}
         edit(path, lambda d: d.get("attributes", d).update(forged))
 
 
@@ -354,9 +353,19 @@ def a_kind_of_field_that_is_none(store: Path, outside: Outside) -> None:
     edit_manifest(store, lambda m: m["schemas"][0]["fields"][0].update(kind="eval"))
 
 
-for text in ('{"$object":["os.system",{"command":"touch hostile"}]}', '{"$exception":["SystemExit","0"]}',
-             '{"$enum":["os","system"]}', '{"$array":["|O",[1],""]}', '{"$dict":[[[],1]]}',
-             "[" * 100_000, "9" * 10**5, "not json", '{"$array":["<f8",[1000000000000000000],""]}'):  # fmt: skip
+NO_TEXTS = (
+    '{"$object":["os.system",{"command":"touch hostile"}]}',
+    '{"$exception":["SystemExit","0"]}',
+    '{"$enum":["os","system"]}',
+    '{"$array":["|O",[1],""]}',
+    '{"$array":["<f8",[1000000000000000000],""]}',
+    '{"$dict":[[[],1]]}',
+    "[" * 100_000,
+    "9" * 10**5,
+    "not json",
+)
+
+for text in NO_TEXTS:
 
     @attack("v3", name=f"plain text {text:.40}")
     def a_plain_text(store: Path, outside: Outside, text: str = text) -> None:
@@ -370,11 +379,10 @@ for text in ('{"$object":["os.system",{"command":"touch hostile"}]}', '{"$except
 
 def _generator(state: dict[str, Any], pool_size: int = 4) -> Callable[[Path, Outside], None]:
     seed = {"entropy": 5, "spawn_key": {"$tuple": []}, "pool_size": pool_size}
+    seed["n_children_spawned"] = 0
 
     def change(manifest: dict[str, Any]) -> None:
-        manifest["rngs"][0] = {
-            "state": json.dumps(state), "seed_sequence": json.dumps(seed | {"n_children_spawned": 0})
-        }  # fmt: skip
+        manifest["rngs"][0] = {"state": json.dumps(state), "seed_sequence": json.dumps(seed)}
 
     return lambda store, outside: edit_manifest(store, change)
 
@@ -794,8 +802,8 @@ def deep_documents_of_pymc(store: Path, outside: Outside) -> None:
 
 @attack("pymc")
 def names_of_dimensions_that_lead_out(store: Path, outside: Outside) -> None:
+    names = ["chain", "draw", "../../outside/file"]
     for document in store.glob("posterior/*/.zattrs"):
-        names = ["chain", "draw", "../../outside/file"]
         edit(document, lambda d: d.update(_ARRAY_DIMENSIONS=names))
 
 

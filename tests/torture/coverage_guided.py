@@ -1,5 +1,6 @@
 """`python -m torture.coverage_guided READER CORPUS`: fuzz one reader with atheris."""
 
+import contextlib
 import sys
 
 import atheris
@@ -14,10 +15,8 @@ def main() -> None:
     reader = next(reader for reader in READERS if reader.name == name)
 
     def once(data: bytes) -> None:
-        try:
+        with contextlib.suppress(reader.declared):
             reader.read(reader.refitted(data) if len(data) % 2 else data)
-        except reader.declared:
-            pass
 
     atheris.Setup([sys.argv[0], *rest], once)
     atheris.Fuzz()
