@@ -1,7 +1,7 @@
 """What a chain has recorded: its sealed chunks, then its log up to the first gap or damage."""
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -192,8 +192,15 @@ def recover_all(store: Store, manifest: Manifest) -> list[ChainRecord]:
     return [recover(store, manifest, chain) for chain in range(manifest.chains)]
 
 
-def warn_of_damage(records: Iterable[ChainRecord], stacklevel: int) -> None:
+def warn_of_damage(records: Sequence[ChainRecord], stacklevel: int) -> None:
     """Warn of recorded draws that were lost; `stacklevel` as seen by the caller."""
+    for text in records[0].store.noticed():
+        warnings.warn(
+            f"{records[0].store.name}: {text}. What was there is shown as it was before, or is "
+            "missing: draws may be lost, which checkpoint.sample draws again.",
+            DamageWarning,
+            stacklevel=stacklevel + 1,
+        )
     for record in records:
         if record.damage is not None and record.damage.n_lost:
             warnings.warn(
