@@ -3,7 +3,7 @@
 import re
 import warnings
 from bisect import bisect_left
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -204,8 +204,15 @@ def recover_all(store: Store, manifest: Manifest) -> list[ChainRecord]:
     return [recover(store, manifest, chain) for chain in range(manifest.chains)]
 
 
-def warn_of_damage(records: Iterable[ChainRecord], stacklevel: int) -> None:
+def warn_of_damage(records: Sequence[ChainRecord], stacklevel: int) -> None:
     """Warn of recorded draws that were lost; `stacklevel` as seen by the caller."""
+    for text in records[0].store.noticed():
+        warnings.warn(
+            f"{records[0].store.name}: {text}. Draws that were recorded there are lost; "
+            "checkpoint.sample draws them again.",
+            DamageWarning,
+            stacklevel=stacklevel + 1,
+        )
     for record in records:
         if record.damage is not None and record.damage.n_lost:
             warnings.warn(

@@ -130,6 +130,10 @@ class Store(zarr.abc.store.Store):
     def mend(self) -> None:
         """Make whole what a crash has left, if that is seen at a glance; the lock is free."""
 
+    def noticed(self) -> list[str]:
+        """Return damage that was seen when the values were looked for, and is of none of them."""
+        return []
+
     def faults(self) -> tuple[list[str], list[str]]:
         """Return what is damaged in what holds the values, and what is only unfinished.
 

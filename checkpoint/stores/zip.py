@@ -150,6 +150,10 @@ class ZipStore(Store):
             with contextlib.suppress(RunLockedError, StoreWriteError):
                 self.repair()
 
+    def noticed(self) -> list[str]:
+        with self._reading() as archive:
+            return [] if archive is None else [*archive.found.damaged]
+
     def faults(self) -> tuple[list[str], list[str]]:
         with self._reading() as archive:
             if archive is None:
