@@ -220,6 +220,7 @@ class ZipStore(Store):
                 archive = Archive(self.path, writable=False)
                 found = archive.check()
                 if found.was_replaced:
+                    archive.keep_tail()
                     archive.compact()
                 return found
             finally:

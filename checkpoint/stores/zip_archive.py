@@ -18,6 +18,7 @@ from checkpoint.errors import DamagedStoreError, NotARunError
 from checkpoint.stores.zip_records import (
     DEFLATED,
     FINDABLE,
+    LOCAL_NBYTES,
     STORED,
     Entry,
     RecordError,
@@ -37,7 +38,6 @@ _SLACK = 4 << 20
 """Bytes that may be superseded before compacting is considered."""
 
 _CENTRAL_NBYTES = 46
-_LOCAL_NBYTES = 30
 _BLOCK = 4 << 20
 
 
@@ -99,6 +99,7 @@ class Archive:
             self.n_torn = stat.st_size - self._scan.end
             if writable:
                 if self.n_torn:
+                    self.keep_tail()
                     durability.cut(self.descriptor, self._scan.end)
                 durability.settle_file(self.descriptor, path)
         except BaseException:
@@ -140,6 +141,13 @@ class Archive:
         """
         return self.n_superseded > max(self._n_live // 2 + _SLACK, self._compact_above)
 
+    def keep_tail(self) -> None:
+        """Copy what is behind damage, and will be left out, to a file beside this one."""
+        if self._scan.is_cut_short:
+            end = self._scan.end
+            path = self.path.with_name(f"{self.path.name}.damaged-{end}")
+            durability.replace(path, read_at(self.descriptor, self.n_torn, end))
+
     def catch_up(self) -> None:
         """Take in what another process has appended since."""
         size = os.fstat(self.descriptor).st_size
@@ -157,7 +165,7 @@ class Archive:
         entry = self.entries.get(key)
         if entry is None:
             return None
-        usual = _LOCAL_NBYTES + len(key.encode())
+        usual = LOCAL_NBYTES + len(key.encode())
         data = read_at(self.descriptor, usual + entry.n_packed, entry.offset)
         try:
             local = local_at(self.descriptor, entry.offset, data)
@@ -316,7 +324,7 @@ class Archive:
         if entry is not None:
             n_name = len(key.encode())
             self._n_directory += sign * (_CENTRAL_NBYTES + n_name)
-            self._n_live += sign * (_LOCAL_NBYTES + _CENTRAL_NBYTES + 2 * n_name + entry.n_packed)
+            self._n_live += sign * (LOCAL_NBYTES + _CENTRAL_NBYTES + 2 * n_name + entry.n_packed)
 
     def _stay_findable(self, n_next: int) -> None:
         """Add a directory if the last would be out of others' reach `n_next` bytes from now.

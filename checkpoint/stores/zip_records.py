@@ -17,6 +17,7 @@ __all__ = [
     "FINDABLE",
     "LOCAL",
     "LOCATOR_64",
+    "LOCAL_NBYTES",
     "LONGEST_LOCAL",
     "OUR_HEADER",
     "STORED",
@@ -61,6 +62,11 @@ TRAILER_NBYTES = _END.size + 0xFFFF
 _ENCRYPTED, _SIZES_FOLLOW, _UTF8 = 0x1, 0x8, 0x800
 _MAX_16, _MAX_32 = 0xFFFF, 0xFFFFFFFF
 _EXTRA_64 = 1
+_EXTRA_CRC = 0x6B63  # "ck", of this package: CRC-32 of the header without this field, the last
+_CRC_FIELD = struct.Struct("<2HL")
+
+LOCAL_NBYTES = _LOCAL.size + _CRC_FIELD.size
+"""A local header of ours takes so many bytes, and its name."""
 _COMMENT = b"checkpoint: directory crc32 %08x"
 _OUR_COMMENT = re.compile(rb"checkpoint: directory crc32 [0-9a-f]{8}")
 
@@ -119,6 +125,7 @@ class Local(NamedTuple):
     entry: Entry
     header_nbytes: int
     sizes_follow: bool
+    is_checked: bool
 
 
 def pack_local(
@@ -132,9 +139,10 @@ def pack_local(
     sizes = (_MAX_32, _MAX_32) if is_large else (n_packed, n_bytes)
     header = _LOCAL.pack(
         LOCAL, 45 if is_large else 20, _UTF8, method, _TIME, _DATE, crc, *sizes,
-        len(encoded), len(extra),
+        len(encoded), len(extra) + _CRC_FIELD.size,
     )  # fmt: skip
-    return b"".join([header, encoded, extra])
+    data = b"".join([header, encoded, extra])
+    return data + _CRC_FIELD.pack(_EXTRA_CRC, 4, zlib.crc32(data))
 
 
 def unpack_local(data: bytes, offset: int) -> Local:
@@ -155,11 +163,12 @@ def unpack_local(data: bytes, offset: int) -> Local:
     end = _LOCAL.size + n_name + n_extra
     if len(data) < end:
         raise RecordError("it is cut off")
+    is_checked = _is_checked(data[:end])
     name = _name(data[_LOCAL.size : _LOCAL.size + n_name], flags)
     extra = _extra_64(data[_LOCAL.size + n_name : end])
     n_bytes, n_packed = _widened([n_bytes, n_packed], extra)
     entry = _checked(name, flags, Entry(offset, method, crc, n_packed, n_bytes))
-    return Local(name, entry, end, bool(flags & _SIZES_FOLLOW))
+    return Local(name, entry, end, bool(flags & _SIZES_FOLLOW), is_checked)
 
 
 def pack_directory(entries: Mapping[str, Entry], offset: int) -> bytes:
@@ -321,6 +330,20 @@ def _pack_central(name: str, entry: Entry) -> bytes:
     return b"".join([header, encoded, extra])
 
 
+def _is_checked(header: bytes) -> bool:
+    """Hold a local header against its checksum; return False if it has none, as those of others.
+
+    The zip format has a checksum of a value, and none of the name that it goes by.
+    """
+    at = len(header) - _CRC_FIELD.size
+    kind, length, crc = _CRC_FIELD.unpack_from(header, at)
+    if (kind, length) != (_EXTRA_CRC, 4):
+        return False
+    if crc != zlib.crc32(header[:at]):
+        raise RecordError("its header fails its checksum")
+    return True
+
+
 def _name(encoded: bytes, flags: int) -> str:
     try:
         name = encoded.decode("utf-8" if flags & _UTF8 else "cp437")
@@ -350,13 +373,10 @@ def _checked(name: str, flags: int, entry: Entry) -> Entry:
             f"its entry {name} is compressed by method {entry.method}; expected 0 (stored) or 8 "
             "(deflated)"
         )
-    if entry.method == STORED and entry.n_packed != entry.n_bytes and not flags & _SIZES_FOLLOW:
-        raise RefusedError(
-            f"its entry {name} lies about its size: {entry.n_bytes} bytes, stored in "
-            f"{entry.n_packed}"
-        )
-    most = entry.n_packed * (1 if entry.method == STORED else _MAX_INFLATION)
-    if entry.n_bytes > most and not flags & _SIZES_FOLLOW:
+    is_possible = entry.n_bytes == entry.n_packed
+    if entry.method == DEFLATED:
+        is_possible = entry.n_bytes <= entry.n_packed * _MAX_INFLATION
+    if not is_possible and not flags & _SIZES_FOLLOW:
         raise RefusedError(
             f"its entry {name} lies about its size: {entry.n_bytes} bytes from {entry.n_packed}"
         )

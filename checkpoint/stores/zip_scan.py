@@ -54,7 +54,11 @@ class Scan:
     has_walked : bool
         Whether no end record could be trusted.
     damaged : list of str
-        What is wrong before `end`, a line each.
+        What is wrong, a line each.
+    is_cut_short : bool
+        Whether there are whole entries behind `end`, and before them something of which it is not
+        known what it was. It may have replaced any value, so that what follows belongs to a
+        store that is not known.
     """
 
     entries: dict[str, Entry] = field(default_factory=dict)
@@ -62,6 +66,7 @@ class Scan:
     directory_end: int = 0
     has_walked: bool = False
     damaged: list[str] = field(default_factory=list)
+    is_cut_short: bool = False
 
 
 def is_zip(descriptor: int) -> bool:
@@ -114,11 +119,16 @@ def walk(descriptor: int, size: int, found: Scan, beyond_damage: bool = True) ->
             behind = _next_whole(descriptor, size, at + 1) if beyond_damage else None
             if behind is None:
                 return
-            if error.local is not None and behind == error.end and error.local.name != REMOVED:
-                # Its header was right, and tells what cannot be read.
-                found.entries[error.local.name] = error.local.entry
-            found.damaged.append(f"bytes {at} to {behind}: {error}")
-            at = behind
+            local = error.local
+            if local is None or not (local.is_checked or behind == error.end):
+                found.damaged.append(f"bytes {at} to {behind}: {error}; what follows is not used")
+                found.is_cut_short = True
+                return
+            # Its header was right, and tells what cannot be read.
+            if local.name != REMOVED:
+                found.entries[local.name] = local.entry
+            found.damaged.append(f"bytes {at} to {error.end}: {error}")
+            at = error.end
         found.end = at
 
 
