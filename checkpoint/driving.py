@@ -203,6 +203,12 @@ def _callback(
 
 
 def _announce(run: ActiveRun, records: list[ChainRecord], options: Options) -> None:
+    for text in run.store.noticed():
+        warnings.warn(
+            f"{run.store.name}: {text}. Draws that were recorded there are drawn again.",
+            DamageWarning,
+            stacklevel=4,
+        )
     for record in records:
         if record.damage is not None:
             warnings.warn(

@@ -722,3 +722,21 @@ def test_a_recovered_file_gives_each_chain_its_prefix(live):
     manifest = hierarchy.read_manifest(store)
     records = [recover(store, manifest, chain) for chain in range(2)]
     assert [record.n_rows for record in records] == [18, 13]
+
+
+@pytest.mark.parametrize("back", [1, 2, 6])
+def test_a_flipped_name_shows_no_older_value_in_its_place(back, live, whole, tmp_path):
+    """Behind the last directory; what the file was before it is what is shown and gone on with."""
+    path = tmp_path / "fit.zip"
+    data = bytearray(live.read_bytes())
+    data = data[: data.rfind(b"PK\x01\x02")]
+    at = [at for at in range(len(data) - 4) if data[at : at + 4] == b"PK\x03\x04"][-1 - back]
+    data[at + 30] ^= 1
+    path.write_bytes(data)
+    with pytest.warns(errors.DamageWarning, match="what follows is not used"):
+        before = checkpoint.open(path).draw_idx
+    assert (before <= rows_in(live)).all()
+    with pytest.warns(errors.DamageWarning, match="drawn again"):
+        assert unequal(sample(path), whole) == []
+    [kept] = tmp_path.glob("fit.zip.damaged-*")
+    assert data.endswith(kept.read_bytes())
