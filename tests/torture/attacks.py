@@ -20,6 +20,7 @@ import numpy as np
 from numcodecs.checksum32 import CRC32C
 
 from checkpoint import commit_log
+from checkpoint.arrays import default_compressor
 from checkpoint.rows import Column
 from checkpoint.stores.zip_records import pack_directory, pack_local
 from checkpoint.stores.zip_scan import Entry
@@ -405,8 +406,9 @@ ATTACKS += [
 
 
 def _sealed(store: Path, n_sealed: int) -> None:
-    data = CRC32C(location="end").encode(struct.pack("<q", n_sealed))
-    (store / "_sampling_state/draw_idx/c.0").write_bytes(data)
+    count = default_compressor().encode(struct.pack("<q", n_sealed))
+    path = store / "_sampling_state/draw_idx/c.0"
+    path.write_bytes(CRC32C(location="end").encode(count))
 
 
 for count in (-1, 2**62, 10**11):

@@ -102,8 +102,10 @@ def _guided(effort: Effort, seed: int, folder: Path) -> tuple[int, list[str], st
         for i, data in enumerate(_reader(name).seeds):
             (corpus / f"seed-{i}").write_bytes(data)
         command = [sys.executable, "-m", "torture.coverage_guided", name, str(corpus)]
-        options = [f"-max_total_time={seconds}", f"-seed={seed + 1}", "-print_final_stats=1",
-                   "-rss_limit_mb=2048", "-timeout=20", "-artifact_prefix=/tmp/fuzzing-"]  # fmt: skip
+        options = [
+            f"-max_total_time={seconds}", f"-seed={seed + 1}", "-print_final_stats=1",
+            "-rss_limit_mb=2048", "-timeout=20", "-artifact_prefix=/tmp/fuzzing-",
+        ]  # fmt: skip
         done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
         found = re.search(r"number_of_executed_units:\s*(\d+)", done.stderr)
         n_runs += int(found[1]) if found else 0
