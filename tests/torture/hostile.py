@@ -27,7 +27,7 @@ from click.testing import CliRunner
 import checkpoint
 from checkpoint.cli import main as command
 from checkpoint.errors import CheckpointError
-from torture.attacks import edit_manifest, ATTACKS, Attack, Outside
+from torture.attacks import ATTACKS, Attack, Outside, edit_manifest
 from torture.report import Effort, Row
 
 __all__ = ["Verdict", "make_bases", "trial", "try_attack"]
