@@ -2,7 +2,7 @@
 
 The order must hold: chunks, then the count of sealed draws, each durable before the next. Only
 then may log entries go. A crash in between leaves the log in charge, and sealing again writes
-the same chunks. `tests/test_every_crash_point.py` stops before and after each step.
+the same chunks. `tests/test_every_crash_point.py` stops at every system call.
 """
 
 from collections.abc import Mapping

@@ -13,10 +13,10 @@ import pymc as pm
 import pytest
 import zarr.storage
 from compare import unequal
+from crashing import STORES, CrashError
 from forging import forge
 from models import eight_schools, normals, positive
 from places import KINDS, ONE_OF_EACH
-from test_every_crash_point import STORES, CrashError
 from test_resume_is_exact import CASES, Case, StopAfter
 
 import checkpoint

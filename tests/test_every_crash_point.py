@@ -1,14 +1,19 @@
-"""Stop before and after every operation on the store, reopen, finish, and compare."""
+"""Killed at every system call, gone on with, compared; and that the bench notices what it is for."""
 
 import contextlib
 
 import pytest
 from compare import unequal
+from crashing import CrashError, CrashingDirectory
 from models import positive
 from settings import SMALL
+from torture.crash_points import _kill, trial
+from torture.report import Effort
+from torture.stories import stories
 
 import checkpoint
-from checkpoint.stores import DirectoryStore, ZipStore
+from checkpoint import layout, writer
+from checkpoint.stores import DirectoryStore
 
 ARGUMENTS = {
     "draws": 8,
@@ -23,124 +28,32 @@ ARGUMENTS = {
 }
 
 
-class CrashError(BaseException):
-    """The process is gone: nothing in it may handle this."""
-
-
-class Crashing:
-    """A store that ends the process, so to speak, at one of its operations."""
-
-    def __init__(self, path, at=None, before=True):
-        super().__init__(path)
-        self.at, self.before, self.n = at, before, 0
-
-    def _operate(self, name, *arguments):
-        if self.at is not None and self.n > self.at:
-            raise CrashError  # dead already
-        is_here = self.n == self.at
-        self.n += 1
-        if is_here and self.before:
-            raise CrashError
-        getattr(super(), name)(*arguments)
-        if is_here:
-            raise CrashError
-
-    def write(self, values):
-        self._operate("write", values)
-
-    def create(self, key, value):
-        self._operate("create", key, value)
-
-    def remove(self, keys):
-        self._operate("remove", list(keys))
-
-    def finish(self):
-        self._operate("finish")
-
-    def unlock(self):
-        lock, self._lock = self._lock, None
-        if lock is not None:
-            lock.release()
-
-
-class CrashingDirectory(Crashing, DirectoryStore):
-    @property
-    def path(self):
-        return self.root
-
-
-class CrashingZip(Crashing, ZipStore):
-    pass
-
-
-STORES = {".zarr": CrashingDirectory, ".zip": CrashingZip}
-
-
-@pytest.fixture(params=STORES)
-def kind(request):
-    return request.param
-
-
 def sample(store, **arguments):
     with positive():
         return checkpoint.sample(store, **{**ARGUMENTS, **arguments})
 
 
-def crash_everywhere(tmp_path, kind, begin, finish, whole):
-    """Crash `begin` at each of its operations; `finish` must give `whole` from what is left."""
-    make = STORES[kind]
-    counting = make(tmp_path / f"count{kind}")
-    begin(counting)
-    assert counting.n > 8
-    for at in range(counting.n):
-        for before in (True, False):
-            path = tmp_path / f"{at}-{before}{kind}"
-            store = make(path, at, before)
-            with pytest.raises(CrashError):
-                begin(store)
-            store.unlock()
-            recorded = checkpoint.open(path).draw_idx if _has_run(path) else None
-            again = finish(path)
-            assert unequal(again, whole) == [], (at, before, recorded)
-
-
-def _has_run(path):
-    try:
-        checkpoint.open(path)
-    except checkpoint.errors.RunNotFoundError:
-        return False
-    return True
+@pytest.mark.slow
+def test_a_run_killed_at_any_system_call_is_gone_on_with(tmp_path):
+    rows = trial(Effort.QUICK, 0, tmp_path)
+    assert [line for row in rows for line in row.broken] == []
+    assert sum(row.n_tried for row in rows) > 500
 
 
 @pytest.mark.slow
-def test_a_new_run(tmp_path, kind):
-    whole = sample(tmp_path / "whole.zarr")
-    crash_everywhere(tmp_path, kind, sample, sample, whole)
+def test_a_log_that_goes_before_its_rows_are_sealed_is_noticed(tmp_path, monkeypatch):
+    seal = writer.seal
 
+    def seal_too_late(store, manifest, chain, buffer):
+        folder = layout.log_folder(chain)
+        store.remove([f"{folder}/{name}" for name in store.names(folder)])
+        seal(store, manifest, chain, buffer)
 
-@pytest.mark.slow
-def test_an_extension(tmp_path, kind):
-    whole = sample(tmp_path / "whole.zarr", draws=15)
-
-    def begin(store):
-        if not _has_run(store.path):
-            sample(store.path)
-        sample(store, draws=15)
-
-    crash_everywhere(tmp_path, kind, begin, lambda path: sample(path, draws=15), whole)
-
-
-@pytest.mark.slow
-def test_the_recovery_from_a_crash(tmp_path, kind):
-    whole = sample(tmp_path / "whole.zarr")
-
-    def begin(store):
-        if not _has_run(store.path):
-            with pytest.raises(CrashError):
-                sample(type(store)(store.path, at=11))
-        sample(store)
-
-    crash_everywhere(tmp_path, kind, begin, sample, whole)
+    with monkeypatch.context() as patched:
+        patched.setattr(writer, "seal", seal_too_late)
+        story = next(stories(tmp_path, ".zarr"))
+    at_seals = [i for i, one in enumerate(story.operations) if one.kind == "unlink"]
+    assert any(_kill((story, i + 1))[1] for i in at_seals)
 
 
 @pytest.mark.parametrize("at", ["chunk", "count"])
