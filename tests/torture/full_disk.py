@@ -428,7 +428,7 @@ ON_MOUNTS: dict[str, Callable[[Bench, int], list[Row]]] = {
 
 def trial(effort: Effort, seed: int, folder: Path) -> list[Row]:
     """Fill disks, break them, take away permissions; where mounts are impossible, say so."""
-    n = effort.of(3, 60)
+    n = effort.of(3, 40)
     with Bench(folder, seed) as bench:
         rows = [*without_permission(bench, n - 1), *too_large(bench, n - 1)]
         if os.geteuid() == 0:

@@ -296,8 +296,8 @@ def _row(bench: Bench, target: str) -> Row:
         f"a run left alone ({tally.n_rows:,} rows); at the end of each run the result. Of draws "
         f"that were lost the oldest had been made {oldest:.2f} s before the kill, at most "
         f"{windows:.2f} commit intervals (one below a second is stretched to 100 commits, at most "
-        "a second). Lost, but made more than that before the last draw that was recorded in full: "
-        f"{n_beyond}."
+        "a second; the draw and the commit under way at the kill come on top). Lost, but made more "
+        f"than an interval before the last draw that was recorded in full: {n_beyond}."
     )
     if target != "worker":
         tested += f" The last process was gone {tally.seconds_to_end:.2f} s after the parent."

@@ -132,7 +132,7 @@ class Journey:
             processes = [_look_at(pid) for pid in processes_of(group)]
             n_bytes, n_files = _size_of(self.store)
             n_rows = self._n_rows()
-            if processes and n_rows < self.total:
+            if processes and self.total // 200 < n_rows < self.total:
                 memory, n_open, seconds = map(sum, zip(*processes, strict=True))
                 self.samples.append(
                     Sample(n_rows, memory, int(n_open), seconds, n_bytes, n_files, session)
@@ -255,7 +255,7 @@ MEASURES: dict[str, tuple[str, Callable[[Journey], list[tuple[int, float]]], boo
     "open files": ("", lambda journey: [(s.n_rows, s.n_open) for s in journey.samples], True),
     "on disk per draw": (
         "bytes",
-        lambda journey: [(s.n_rows, s.n_bytes / s.n_rows) for s in journey.samples if s.n_rows],
+        lambda journey: [(s.n_rows, s.n_bytes / s.n_rows) for s in journey.samples],
         True,
     ),
     "processor time per draw": ("µs", Journey.costs, False),
