@@ -1,4 +1,4 @@
-"""Killed at every system call, gone on with, compared; and that the bench notices what it is for."""
+"""Killed at every system call, gone on with, compared; the bench notices what it is there for."""
 
 import contextlib
 
