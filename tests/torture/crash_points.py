@@ -22,36 +22,36 @@ _BY_USER = 25
 """One outcome of so many is gone on with by the whole command; others with what it prepares."""
 
 
+_EVERY = {".zarr": (400, 60), ".zip": (60, 4)}
+"""Of so many kills one is followed by a second; in the short form and in the long one."""
+
+
 def trial(effort: Effort, seed: int, folder: Path) -> list[Row]:
     """Kill runs of directories and zip files after each of their system calls."""
     rows = []
     for kind, kind_name in KINDS.items():
         told = [*stories(folder / kind_name, kind)]
-        points = _sample([(story, n) for story in told for n in story.points()], effort, 15, 1)
+        points = [(story, n) for story in told for n in story.points()][:: effort.of(15, 1)]
         found = [*spread(_kill, points)]
-        rows.append(_row(kind_name, found, f"{len(told)} runs"))
+        of = f"{len(told)} runs, begun, sealed, finished, extended, merged, converted"
+        rows.append(_row(kind_name, "at any system call", of, found))
         # A second kill, in going on after a first one.
         again = [(story, n) for story in told[1:3] for n in story.points()]
-        again = _sample(again, effort, 400 if kind == ".zarr" else 60, 12 if kind == ".zarr" else 2)
+        again = again[:: effort.of(*_EVERY[kind])]
         kill_again = partial(_kill_again, stride=effort.of(9, 1))
         found = [*itertools.chain(*spread(kill_again, again, chunk=1))]
-        rows.append(_row(f"{kind_name}, in the recovery from a kill", found, f"{len(again)} kills"))
+        of = f"what goes on with a run that was killed, after {len(again)} kills"
+        rows.append(_row(kind_name, "again while it goes on from a kill", of, found))
     return rows
 
 
-def _sample(points: list, effort: Effort, quick: int, long: int) -> list:
-    """Return one point of so many."""
-    return points[:: effort.of(quick, long)]
-
-
-def _row(kind: str, found: list[tuple[int, list[str]]], of: str) -> Row:
+def _row(kind: str, when: str, of: str, found: list[tuple[int, list[str]]]) -> Row:
     n_outcomes = sum(n for n, _ in found)
     return Row(
-        fails=f"the process, at any system call ({kind})",
+        fails=f"the process, {when} ({kind})",
         survives="every committed draw; the run is gone on with and equals one left alone",
-        tested=f"killed before, in and after {len(found):,} system calls of {of}, begun, sealed, "
-        "finished, extended, merged, converted; each outcome opened, all rows compared, finished, "
-        "compared",
+        tested=f"killed before, in and after {len(found):,} system calls of {of}; each outcome "
+        "opened, all rows compared, finished, compared",
         n_tried=n_outcomes,
         broken=[line for _, lines in found for line in lines],
     )

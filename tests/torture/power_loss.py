@@ -32,6 +32,11 @@ class _Found:
     wrong: list[str] = field(default_factory=list)
 
 
+_EVERY_KILL = {".zarr": (160, 60), ".zip": (30, 8)}
+_EVERY_CALL = {".zarr": (37, 1), ".zip": (5, 1)}
+"""One of so many is followed; in the short form and in the long one."""
+
+
 def trial(effort: Effort, seed: int, folder: Path) -> list[Row]:
     """Cut the power after each system call of runs in directories and zip files."""
     rows = []
@@ -39,10 +44,10 @@ def trial(effort: Effort, seed: int, folder: Path) -> list[Row]:
         told = [*stories(folder / kind_name, kind)]
         # Killed, gone on with, and only then the power fails: nobody synced what was left.
         new = told[0]
-        kills = [*new.points()][:: effort.of(160, 20) if kind == ".zarr" else effort.of(30, 4)]
+        kills = [*new.points()][:: effort.of(*_EVERY_KILL[kind])]
         told += [after_a_kill(new, n, folder / f"{kind_name}-{n}") for n in kills]
         points = [(story, n) for story in told for n in story.points()]
-        points = points[:: effort.of(37 if kind == ".zarr" else 5, 1)]
+        points = points[:: effort.of(*_EVERY_CALL[kind])]
         cut = partial(_cut_power, seed=seed, n_outcomes=effort.of(40, 2000))
         found = [*spread(cut, points)]
         rows.append(_row(kind_name, len(told), found))
