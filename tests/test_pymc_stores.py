@@ -454,9 +454,7 @@ def test_a_chunk_cut_anywhere_is_an_error_never_a_value(name, tmp_path):
     """With blosc, zstd, and without a compressor."""
     folder = unpacked(name, tmp_path / "fit.zarr")
     variable = reader(folder).variables[0]
-    chunk = next(
-        path for path in (folder / f"posterior/{variable}").iterdir() if path.name[0] == "0"
-    )
+    chunk = min((folder / f"posterior/{variable}").glob("0*"))
     data = chunk.read_bytes()
     for length in range(len(data)):
         chunk.write_bytes(data[:length])

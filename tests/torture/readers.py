@@ -15,7 +15,6 @@ from typing import Any
 
 import numcodecs
 import numpy as np
-from checkpoint.array_reading import read_array
 from numcodecs.checksum32 import CRC32C
 
 from checkpoint import commit_log, plain
@@ -24,6 +23,7 @@ from checkpoint.commit_log import EntryError
 from checkpoint.errors import DamagedStoreError, FormatVersionError, NotARunError
 from checkpoint.json_object import parse_object
 from checkpoint.manifest import Manifest
+from checkpoint.nodes import read_array
 from checkpoint.rows import Column
 from checkpoint.stores import ZipStore, as_store
 from checkpoint.stores.holder import Holder
@@ -302,7 +302,7 @@ def _zarr2s() -> list[bytes]:
 def _read_whole(data: bytes) -> None:
     document, _, chunk = data.partition(b"\n--\n")
     store = as_store({"a/zarr.json": _buffer(document), "a/c.0": _buffer(chunk)})
-    read_array(store, "a", 3, default_compressor())
+    read_array(store, manifest(), "a")
 
 
 def _wholes() -> list[bytes]:
