@@ -40,9 +40,9 @@ def test_nothing_breaks_when_runs_are_killed(tmp_path):
 @pytest.mark.slow
 def test_draws_that_are_held_back_are_noticed(tmp_path):
     usual = CASES["eight_schools"]
-    case = replace(usual, arguments={**usual.arguments, "draws": 5000, "draws_per_chunk": 5000})
+    case = replace(usual, arguments={**usual.arguments, "draws": 3000, "draws_per_chunk": 5000})
     with Bench(tmp_path, 1, {"schools": case}, holds_back=True) as bench:
-        bench.run(Plan("schools", 1, ".zarr", 0.05), n_kills=8)
+        bench.run(Plan("schools", 1, ".zarr", 0.05), n_kills=6)
         broken = [line for tally in bench.tallies.values() for line in tally.broken]
     assert any("lost; the oldest of" in line for line in broken)
 

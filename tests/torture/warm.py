@@ -73,7 +73,7 @@ class Start:
     obeys : bool
         Whether permissions hold for it even if it runs as root.
     file_nbytes : int
-        The largest size of a file that it may write; 0 leaves it as it is.
+        The largest size of a file that it may write, from the lock of the store on; 0: no limit.
     holds_back : bool
         Plant a fault: commits come far too seldom.
     """
@@ -279,7 +279,13 @@ def _sample(case: Case, model: Any, whole: Any, how: Start) -> dict[str, Any]:
             result = case.sample(how.store, model, **how.arguments)
     except Exception as error:
         kinds = [kind.__name__ for kind in type(error).__mro__]
-        return {"error": kinds[0], "kinds": kinds, "text": str(error)}
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        return {
+            "error": kinds[0],
+            "kinds": kinds,
+            "text": str(error),
+            "at": f"{at.filename}:{at.lineno}",
+        }
     warned = [str(warning.message) for warning in caught]
     return {"unequal": unequal(result, whole), "warnings": warned}
 
@@ -290,7 +296,7 @@ def _do_as_told(how: Start) -> None:
     if how.holds_back:
         _hold_back()
     if how.file_nbytes:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (how.file_nbytes, how.file_nbytes))
+        _limit_files(how.file_nbytes)
     if how.obeys:
         _obey_permissions()
 
@@ -306,6 +312,19 @@ def _hold_back() -> None:
         self._pause = 1e9
 
     ChainWriter._wait_for_next = wait
+
+
+def _limit_files(n_bytes: int) -> None:
+    """Limit the size of files from the lock of the store on, not when the model is compiled."""
+    from checkpoint.stores.file_lock import WriterLock
+
+    acquire = WriterLock.acquire
+
+    def limited(*arguments: Any) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, n_bytes))
+        acquire(*arguments)
+
+    WriterLock.acquire = limited
 
 
 def _obey_permissions() -> None:
