@@ -31,6 +31,7 @@ from checkpoint.errors import CheckpointError
 from checkpoint.manifest import Manifest
 from checkpoint.stores import Store, ZipStore, as_store
 from checkpoint.stores.zip_archive import Archive
+from checkpoint.stores.zip_records import LOCAL_NBYTES
 from checkpoint.verifying import Look, verify_store
 from torture.report import Effort, Row
 from torture.views_of_runs import (
@@ -330,7 +331,7 @@ def _changed_keys(case: Case, change: Change, store: Store) -> tuple[set[str], b
         return {
             key
             for key, entry in entries.items()
-            if entry.offset <= change.at < entry.offset + 30 + len(key.encode()) + entry.n_packed
+            if 0 <= change.at - entry.offset < LOCAL_NBYTES + len(key.encode()) + entry.n_packed
         }, False
     came_or_went = entries.keys() ^ case.entries.keys()
     moved = {
