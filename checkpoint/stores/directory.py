@@ -182,22 +182,19 @@ class DirectoryStore(Store):
         DamagedStoreError
             If one of them is a link.
         """
+        unknown = []
         folder = checked_key(key).rpartition("/")[0]
-        if folder and folder not in self._folders and self._check_folder(folder):
+        while folder and folder not in self._folders:
+            unknown.append(folder)
+            folder = folder.rpartition("/")[0]
+        for folder in reversed(unknown):
+            mode = self._mode(folder)
+            if stat.S_ISLNK(mode):
+                raise self._irregular(folder)
+            if not mode:
+                break  # nor is there anything below it
             self._folders.add(folder)
         return self.root / key
-
-    def _check_folder(self, folder: str) -> bool:
-        """Hold that no part of a path is a link; return whether the folder exists."""
-        at = ""
-        for name in folder.split("/"):
-            at = f"{at}/{name}" if at else name
-            mode = self._mode(at)
-            if stat.S_ISLNK(mode):
-                raise self._irregular(at)
-            if not mode:
-                return False
-        return True
 
     def _listed(self, folder: str) -> list[os.DirEntry[str]]:
         # With the path of anything in it, the folder itself is looked at.
