@@ -22,7 +22,7 @@ _BY_USER = 25
 """One outcome of so many is gone on with by the whole command; others with what it prepares."""
 
 
-_EVERY = {".zarr": (400, 60), ".zip": (60, 4)}
+_EVERY = {".zarr": (700, 60), ".zip": (90, 4)}
 """Of so many kills one is followed by a second; in the short form and in the long one."""
 
 
@@ -31,7 +31,7 @@ def trial(effort: Effort, seed: int, folder: Path) -> list[Row]:
     rows = []
     for kind, kind_name in KINDS.items():
         told = [*stories(folder / kind_name, kind)]
-        points = [(story, n) for story in told for n in story.points()][:: effort.of(15, 1)]
+        points = [(story, n) for story in told for n in story.points()][:: effort.of(29, 1)]
         found = [*spread(_kill, points)]
         of = f"{len(told)} runs, begun, sealed, finished, extended, merged, converted"
         rows.append(_row(kind_name, "at any system call", of, found))

@@ -32,8 +32,8 @@ class _Found:
     wrong: list[str] = field(default_factory=list)
 
 
-_EVERY_KILL = {".zarr": (160, 60), ".zip": (30, 8)}
-_EVERY_CALL = {".zarr": (37, 1), ".zip": (5, 1)}
+_EVERY_KILL = {".zarr": (250, 60), ".zip": (40, 8)}
+_EVERY_CALL = {".zarr": (61, 1), ".zip": (11, 1)}
 """One of so many is followed; in the short form and in the long one."""
 
 
