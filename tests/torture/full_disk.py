@@ -38,7 +38,7 @@ CASE = Case(
         "tune": 500,
         "chains": CHAINS,
         "random_seed": 3,
-        "draws_per_chunk": 1500,
+        "draws_per_chunk": 3000,
         "commit_interval": 0.02,
         "discard_tuned_samples": False,
         **SMALL,
@@ -46,7 +46,7 @@ CASE = Case(
     step="Metropolis",
 )
 
-ROOT_FITS = 32_500
+ROOT_FITS = 55_000
 """Bytes that every file of a directory fits in, save chunks of the sampler's state."""
 
 PATIENCE = 300.0
