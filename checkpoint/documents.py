@@ -144,12 +144,12 @@ def read_attribute(store: Store, attribute: Any) -> Manifest:
         raise _bad_attribute(where, f"cannot be read ({error!r})") from error
 
 
-def with_documents(manifest: Manifest, nodes: Mapping[str, bytes]) -> Manifest:
+def with_documents(manifest: Manifest, nodes: Mapping[str, Mapping[str, Any]]) -> Manifest:
     """Return the manifest with the checksums of the metadata documents below the root."""
     found = {
         key: checksum(essential)
-        for key in sorted(nodes)
-        if (essential := _essential(key, json.loads(nodes[key]), manifest.lengths))
+        for key, document in nodes.items()
+        if (essential := _essential(key, document, manifest.lengths))
     }
     return replace(manifest, documents=found)
 

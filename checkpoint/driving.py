@@ -17,7 +17,7 @@ from checkpoint.chain import ChainTask, run_chain
 from checkpoint.errors import DamageWarning
 from checkpoint.interrupts import Interrupts
 from checkpoint.population import run_population
-from checkpoint.recording import row_plan, stat_path
+from checkpoint.recording import stat_path
 from checkpoint.recovery import ChainRecord
 from checkpoint.run import ActiveRun
 from checkpoint.workers import WorkerSettings, run_in_workers
@@ -81,7 +81,7 @@ def task_of(run: ActiveRun, chain: int, commit_interval: float) -> ChainTask:
         store=run.store,
         manifest=run.manifest,
         schemas=run.schemas,
-        plan=row_plan(run.manifest, stats_columns(preparation.step)),
+        plan=run.plan,
         compute=recorder.fn,
         step=preparation.step,
         chain=chain,

@@ -128,7 +128,12 @@ def open_for_appending(path: Path, beginning: bytes) -> int:
 def make_temporary(path: Path, permissions: int) -> int:
     """Make a file for `publish`, open for reading and writing; return its descriptor."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
-    os.fchmod(descriptor, permissions)
+    try:
+        os.fchmod(descriptor, permissions)
+    except BaseException:
+        os.close(descriptor)
+        remove(path)
+        raise
     return descriptor
 
 

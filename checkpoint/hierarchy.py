@@ -122,11 +122,11 @@ def publish(store: Store, manifest: Manifest, nodes: Mapping[str, bytes]) -> Man
     -----
     Durability: all that was written before must be durable, or be written before this.
     """
-    manifest = with_documents(manifest, nodes)
-    attributes = {layout.ATTRIBUTE: sealed_attribute(manifest)}
-    root = group_document("", manifest.zarr_format, attributes)
     # In order: zarr 3.1 finds the members of a group only where they follow each other.
     metadata = {key: json.loads(nodes[key]) for key in sorted(nodes)}
+    manifest = with_documents(manifest, metadata)
+    attributes = {layout.ATTRIBUTE: sealed_attribute(manifest)}
+    root = group_document("", manifest.zarr_format, attributes)
     if manifest.zarr_format == 3:
         document = json.loads(root["zarr.json"])
         document["consolidated_metadata"] = {
@@ -300,8 +300,7 @@ def read_sampling_time(store: Store, manifest: Manifest) -> float:
 
 
 def _read_number(store: Store, manifest: Manifest, name: str) -> float:
-    path = f"{layout.STATE}/{name}"
-    return read_number(store, manifest, path)
+    return read_number(store, manifest, f"{layout.STATE}/{name}")
 
 
 def _is_complete(store: Store, manifest: Manifest) -> bool:

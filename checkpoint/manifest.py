@@ -12,6 +12,7 @@ from typing import Any
 
 from checkpoint import layout
 from checkpoint.arrays import ArraySpec, Compressor, default_compressor
+from checkpoint.commit_log import encode_columns
 from checkpoint.errors import DamagedStoreError, FormatVersionError
 from checkpoint.manifest_check import check
 from checkpoint.rows import Column
@@ -106,6 +107,11 @@ class Manifest:
     @cached_property
     def codec(self) -> Compressor:
         return Compressor.from_json(self.compressor)
+
+    @cached_property
+    def column_list(self) -> bytes:
+        """The list of columns that every log entry begins with."""
+        return encode_columns(self.columns)
 
     @cached_property
     def lengths(self) -> dict[str, int]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from checkpoint import layout
 from checkpoint.arrays import TEXT
-from checkpoint.commit_log import Entry, EntryError, decode, encode_columns
+from checkpoint.commit_log import Entry, EntryError, decode
 from checkpoint.errors import DamagedStoreError, DamageWarning, RunLockedError
 from checkpoint.manifest import Manifest
 from checkpoint.rows import Column, Values
@@ -350,7 +350,7 @@ def _bounds(manifest: Manifest, start: int, n_packed: int) -> tuple[int, int]:
     numbers = sum(column.nbytes for column in manifest.columns if column.dtype != TEXT)
     has_text = any(column.dtype == TEXT for column in manifest.columns)
     room = most_text_nbytes(n_packed) if has_text else 0
-    return n_rows, 2 * len(encode_columns(manifest.columns)) + n_rows * numbers + room
+    return n_rows, 2 * len(manifest.column_list) + n_rows * numbers + room
 
 
 def _last_readable_stop(

@@ -1,6 +1,7 @@
 """A run that is being sampled: found in a store or made there, and handed over at the end."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from checkpoint import hierarchy, layout
@@ -26,7 +27,7 @@ from checkpoint.errors import (
 )
 from checkpoint.inspection import Run
 from checkpoint.manifest import Manifest
-from checkpoint.recording import stat_path, variable_path
+from checkpoint.recording import RowPlan, row_plan, stat_path, variable_path
 from checkpoint.recovery import ChainRecord, recover_all
 from checkpoint.run_setup import (
     StoreSettings,
@@ -74,6 +75,11 @@ class ActiveRun:
     def n_rows(self) -> int:
         """Draws of each chain that this call needs, warm-up included."""
         return self.manifest.tune + self.draws
+
+    @cached_property
+    def plan(self) -> RowPlan:
+        """What a row of this run is made of."""
+        return row_plan(self.manifest, stats_columns(self.preparation.step))
 
     def records(self) -> list[ChainRecord]:
         """Return what every chain has recorded."""

@@ -62,7 +62,6 @@ class ChainWriter:
         self._store = store
         self._manifest = manifest
         self.chain = record.chain
-        self._column_list = commit_log.encode_columns(manifest.columns)
         self._interval = commit_interval
         self._pause = commit_interval
         self._set_aside_damage(record)
@@ -176,7 +175,7 @@ class ChainWriter:
             stop - start,
             self._manifest.columns,
             self.buffer.slices(start, stop),
-            self._column_list,
+            self._manifest.column_list,
         )
 
     def _merge(self) -> None:

@@ -29,10 +29,10 @@ SCRIPT = """
 import sys
 sys.path.insert(0, {tests!r})
 import checkpoint, models
-from test_kill import ARGUMENTS, INTERVAL, step_of
+from test_kill import INTERVAL, arguments_of, step_of
 with models.{model}():
     checkpoint.sample({store!r}, cores={cores}, commit_interval=INTERVAL, step=step_of({model!r}),
-                      **ARGUMENTS)
+                      **arguments_of({model!r}))
 """
 
 
@@ -40,6 +40,11 @@ def step_of(model):
     import pymc as pm
 
     return pm.DEMetropolisZ() if model == "normals" else None
+
+
+def arguments_of(model):
+    # Its draws are so fast that a run of 900 would be over within a few commit intervals.
+    return {**ARGUMENTS, "draws": 20_000} if model == "normals" else ARGUMENTS
 
 
 def start(store: Path, model: str, cores: int) -> subprocess.Popen:
@@ -91,7 +96,11 @@ def is_alive(pid: int) -> bool:
 def finish(store, model, cores):
     with model():
         return checkpoint.sample(
-            store, cores=cores, resume="must", step=step_of(model.__name__), **ARGUMENTS
+            store,
+            cores=cores,
+            resume="must",
+            step=step_of(model.__name__),
+            **arguments_of(model.__name__),
         )
 
 
@@ -132,7 +141,10 @@ def test_a_run_killed_again_and_again_equals_one_left_alone(model, cores, name, 
     result = finish(store, model, cores)
     with model():
         whole = checkpoint.sample(
-            tmp_path / "other.zarr", cores=cores, step=step_of(model.__name__), **ARGUMENTS
+            tmp_path / "other.zarr",
+            cores=cores,
+            step=step_of(model.__name__),
+            **arguments_of(model.__name__),
         )
     assert unequal(result, whole) == []
 
@@ -188,10 +200,10 @@ def test_ctrl_c_commits_and_returns_what_there_is(store, tmp_path):
     code = SCRIPT.format(
         tests=str(Path(__file__).parent), model="eight_schools", store=str(store), cores=2
     ).replace("    checkpoint.sample(", "    result = checkpoint.sample(")
-    code = code.replace('"draws": 900', "") + (
-        "\nprint(result.posterior.sizes['draw'], flush=True)"
+    code = code.replace(
+        "**arguments_of('eight_schools')", "**{**arguments_of('eight_schools'), 'draws': 100_000}"
     )
-    code = code.replace("**ARGUMENTS)", "**{**ARGUMENTS, 'draws': 100_000})")
+    code += "\nprint(result.posterior.sizes['draw'], flush=True)"
     process = subprocess.Popen(
         [sys.executable, "-W", "ignore", "-c", code],
         start_new_session=True,

@@ -9,6 +9,8 @@ import zlib
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from checkpoint import layout
+
 __all__ = [
     "CENTRAL",
     "DEFLATED",
@@ -360,8 +362,8 @@ def check_name(name: str) -> None:
     ------
     RefusedError
     """
-    is_absolute = name.startswith("/") or (len(name) > 1 and name[1] == ":")
-    if not name or is_absolute or ".." in name.split("/") or "\0" in name:
+    names_drive = len(name) > 1 and name[1] == ":"
+    if names_drive or not layout.is_key(name):
         raise RefusedError(f"it has an entry named {name!r}, which leads out of the store")
 
 

@@ -4,6 +4,7 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
@@ -40,8 +41,7 @@ def main(trials: tuple[str, ...], is_long: bool, seed: int, record: bool, show: 
     """Do to runs what may happen to them, in all TRIALS or those named, and print what survived."""
     chosen = trials or TRIALS
     if show:
-        kept = _kept()
-        click.echo(table([Row(**row) for name in chosen for row in kept.get(name, [])]))
+        click.echo(_table_of(_kept(), chosen))
         return
     effort = Effort.LONG if is_long else Effort.QUICK
     rows: list[Row] = []
@@ -64,13 +64,16 @@ def _kept() -> dict[str, list[dict]]:
     return json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
 
 
+def _table_of(kept: dict[str, list[dict]], names: Sequence[str]) -> str:
+    return table([Row(**row) for name in names for row in kept.get(name, [])])
+
+
 def _record(name: str, rows: list[Row]) -> None:
     kept = {**_kept(), name: [asdict(row) for row in rows]}
     FIGURES.write_text(json.dumps(kept, indent=1) + "\n")
     before, _, rest = PAGE.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
-    shown = table([Row(**row) for trial in TRIALS for row in kept.get(trial, [])])
-    PAGE.write_text(f"{before}{BEGIN}\n\n{shown}\n\n{END}{after}")
+    PAGE.write_text(f"{before}{BEGIN}\n\n{_table_of(kept, TRIALS)}\n\n{END}{after}")
 
 
 if __name__ == "__main__":

@@ -584,23 +584,14 @@ for what, key in LINKED.items():
             there.write_text("{}")
         path.symlink_to(there)
 
-    @attack("v3", name=f"{what} is a link to a file outside")
-    def a_link_to_a_file(store: Path, outside: Outside, key: str = key) -> None:
-        path = _aim(store, key)
-        _clear(path)
-        path.symlink_to(outside.folder / "file")
+    for where, name in (("a file outside", "file"), ("a folder outside", "folder"),
+                        ("nothing yet", "new")):  # fmt: skip
 
-    @attack("v3", name=f"{what} is a link to a folder outside")
-    def a_link_to_a_folder(store: Path, outside: Outside, key: str = key) -> None:
-        path = _aim(store, key)
-        _clear(path)
-        path.symlink_to(outside.folder / "folder", target_is_directory=True)
-
-    @attack("v3", name=f"{what} is a link to nothing yet")
-    def a_link_to_nothing(store: Path, outside: Outside, key: str = key) -> None:
-        path = _aim(store, key)
-        _clear(path)
-        path.symlink_to(outside.folder / "new")
+        @attack("v3", name=f"{what} is a link to {where}")
+        def a_link_to(store: Path, outside: Outside, key: str = key, name: str = name) -> None:
+            path = _aim(store, key)
+            _clear(path)
+            path.symlink_to(outside.folder / name)
 
     @attack("v3", name=f"{what} is a link to itself")
     def a_loop(store: Path, outside: Outside, key: str = key) -> None:

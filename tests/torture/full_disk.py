@@ -94,6 +94,10 @@ class Tally:
     def __str__(self) -> str:
         return ", ".join(f"{n:,} {where}" for where, n in sorted(self.stopped.items()))
 
+    def row(self, fails: str, tested: str) -> Row:
+        """Return what became of the runs as a row of the table."""
+        return Row(fails, SURVIVES, tested, self.n_tried, self.broken)
+
 
 class Bench:
     """Runs in trouble, and what is held of each.
@@ -327,17 +331,12 @@ def turned_read_only(bench: Bench, n: int) -> list[Row]:
             reasons = ("Read-only file system", "Input/output error", "Structure needs cleaning")
             bench.try_one(tally, Trouble("read-only", reasons, system.mend, begin), store)
             system.empty()
-    return [
-        Row(
-            "the file system finds an error and turns read-only (ext4)",
-            SURVIVES,
-            f"{tally.n_tried} runs on an ext4 in which the kernel was made to find an error at a "
-            f"random instant: {tally}. Then unmounted, mended with e2fsck, mounted and gone on "
-            f"with. {tally.n_rows:,} rows compared before",
-            tally.n_tried,
-            tally.broken,
-        )
-    ]
+    tested = (
+        f"{tally.n_tried} runs on an ext4 in which the kernel was made to find an error at a "
+        f"random instant: {tally}. Then unmounted, mended with e2fsck, mounted and gone on "
+        f"with. {tally.n_rows:,} rows compared before"
+    )
+    return [tally.row("the file system finds an error and turns read-only (ext4)", tested)]
 
 
 def without_permission(bench: Bench, n: int) -> list[Row]:
@@ -367,17 +366,12 @@ def without_permission(bench: Bench, n: int) -> list[Row]:
             {"obeys": True},
         )
         bench.try_one(tally, trouble, place / store.name)
-    return [
-        Row(
-            "the permission to write is taken away",
-            SURVIVES,
-            f"{tally.n_tried} runs in which all files and folders lost it at a random instant: "
-            f"{tally} (a zip file is open already, and can be written on). {tally.n_rows:,} rows "
-            "compared before going on",
-            tally.n_tried,
-            tally.broken,
-        )
-    ]
+    tested = (
+        f"{tally.n_tried} runs in which all files and folders lost it at a random instant: "
+        f"{tally} (a zip file is open already, and can be written on). {tally.n_rows:,} rows "
+        "compared before going on"
+    )
+    return [tally.row("the permission to write is taken away", tested)]
 
 
 def too_large(bench: Bench, n: int) -> list[Row]:
@@ -397,16 +391,11 @@ def too_large(bench: Bench, n: int) -> list[Row]:
             start={"file_nbytes": n_bytes},
         )
         bench.try_one(tally, trouble, store)
-    return [
-        Row(
-            "a file may not grow (the limit of a process, RLIMIT_FSIZE)",
-            SURVIVES,
-            f"{tally.n_tried} runs with a random limit: {tally}. {tally.n_rows:,} rows compared "
-            "before going on. Quotas of users and groups were not tried",
-            tally.n_tried,
-            tally.broken,
-        )
-    ]
+    tested = (
+        f"{tally.n_tried} runs with a random limit: {tally}. {tally.n_rows:,} rows compared "
+        "before going on. Quotas of users and groups were not tried"
+    )
+    return [tally.row("a file may not grow (the limit of a process, RLIMIT_FSIZE)", tested)]
 
 
 def _wait_for_instant(bench: Bench, session: Session, diary: Diary) -> None:

@@ -6,6 +6,7 @@ import random
 import re
 import subprocess
 import sys
+import tempfile
 import time
 import tracemalloc
 from collections.abc import Iterator
@@ -83,7 +84,7 @@ def fault_of(reader: Reader, data: bytes) -> tuple[str, bool, int]:
 
 def _kept(path: Path, data: bytes) -> str:
     """Keep an input where it outlives the trial, and return how to name it."""
-    kept = Path("/tmp") / f"fuzzing-{os.getpid()}-{path.name}"
+    kept = Path(tempfile.gettempdir()) / f"fuzzing-{os.getpid()}-{path.name}"
     kept.write_bytes(data)
     return str(kept)
 
@@ -104,7 +105,8 @@ def _guided(effort: Effort, seed: int, folder: Path) -> tuple[int, list[str], st
         command = [sys.executable, "-m", "torture.coverage_guided", name, str(corpus)]
         options = [
             f"-max_total_time={seconds}", f"-seed={seed + 1}", "-print_final_stats=1",
-            "-rss_limit_mb=2048", "-timeout=20", "-artifact_prefix=/tmp/fuzzing-",
+            "-rss_limit_mb=2048", "-timeout=20",
+            f"-artifact_prefix={tempfile.gettempdir()}/fuzzing-",
         ]  # fmt: skip
         done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
         found = re.search(r"number_of_executed_units:\s*(\d+)", done.stderr)

@@ -1,6 +1,7 @@
 """Every row of a store, held against those of a run that nothing happened to, bit for bit."""
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from checkpoint.inspection import open_run
 from checkpoint.rehearsal import CLOCK_STATS
 from checkpoint.stores import as_store
 
-__all__ = ["Found", "Oracle"]
+__all__ = ["Found", "Oracle", "unequal_rows"]
 
 
 class Found:
@@ -56,13 +57,17 @@ class Oracle:
             except CheckpointError as error:
                 wrong.append(f"chain {record.chain} cannot be read: {error}")
                 continue
-            wrong += [
-                f"{path} of chain {record.chain}, from draw {draw_idx} on"
-                for path, values in rows.items()
-                if not _is_clock(path)
-                and (draw_idx := _first_unequal(values, whole[path])) is not None
-            ]
+            wrong += unequal_rows(record.chain, rows, whole)
         return Found([record.n_rows for record in records], wrong)
+
+
+def unequal_rows(chain: int, rows: Mapping[str, Any], whole: Mapping[str, Any]) -> list[str]:
+    """Return the columns in which rows differ from the first of a whole chain, clocks aside."""
+    return [
+        f"{path} of chain {chain}, from draw {draw_idx} on"
+        for path, values in rows.items()
+        if not _is_clock(path) and (draw_idx := _first_unequal(values, whole[path])) is not None
+    ]
 
 
 def _is_clock(path: str) -> bool:

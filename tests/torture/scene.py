@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 from unittest.mock import patch
 
-import numpy as np
 import pymc as pm
 from compare import unequal
 from settings import SMALL
@@ -22,11 +21,10 @@ from checkpoint import hierarchy, run, run_setup, sampling
 from checkpoint.driving import draw_missing
 from checkpoint.errors import RunNotFoundError
 from checkpoint.inspection import Run, open_run
-from checkpoint.recovery import ChainRecord
-from checkpoint.rehearsal import CLOCK_STATS
 from checkpoint.stores import as_store
 from checkpoint.writer import ChainWriter
 from torture.disk import Tree
+from torture.oracle import unequal_rows
 
 __all__ = ["Left", "Promised", "Scene", "lay_out", "marking"]
 
@@ -163,7 +161,8 @@ class Scene:
             at_least = promised.n_rows.get(record.chain, 0)
             if record.n_rows < at_least:
                 yield f"chain {record.chain}: {record.n_rows} rows, promised {at_least}"
-            yield from self._unequal_rows(record)
+            rows = record.rows(0, record.n_rows)
+            yield from unequal_rows(record.chain, rows, self._rows[record.chain])
 
     def finish(self, store: Any) -> list[str]:
         """Begin or go on with a run to its end, set up as before; return what is wrong."""
@@ -200,21 +199,6 @@ class Scene:
         if left.n_rows != [self.total] * self.arguments["chains"]:
             return [*left.wrong, f"rows at the end: {left.n_rows}"]
         return left.wrong
-
-    def _unequal_rows(self, record: ChainRecord) -> list[str]:
-        rows = record.rows(0, record.n_rows)
-        return [
-            f"{path} of chain {record.chain} differs"
-            for path, values in rows.items()
-            if path.rsplit("__", 1)[-1] not in CLOCK_STATS
-            and not _same(values, self._rows[record.chain][path][: record.n_rows])
-        ]
-
-
-def _same(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> bool:
-    if a.dtype == object:
-        return a.tolist() == b.tolist()
-    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
 
 
 def lay_out(folder: Path, tree: Tree, before: Tree | None = None) -> None:
