@@ -11,6 +11,8 @@ import sys
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from math import prod
 from typing import Any
 
 import numcodecs
@@ -148,7 +150,7 @@ def decode(entry: bytes, most_rows: int | None = None, most_nbytes: int | None =
         body = memoryview(unpack(_ZSTD, packed, n_body))
         if len(body) != n_body:
             raise EntryError(f"{len(body)} bytes unpacked, expected {n_body}")
-        columns = tuple(Column.from_json(item) for item in json.loads(bytes(body[:n_names])))
+        columns = _columns(bytes(body[:n_names]))
         data = _unpack_all(columns, n_rows, body, n_names)
     except EntryError:
         raise
@@ -160,6 +162,11 @@ def decode(entry: bytes, most_rows: int | None = None, most_nbytes: int | None =
 def encode_columns(columns: Sequence[Column]) -> bytes:
     """Return the list of columns that an entry begins with."""
     return json.dumps([column.to_json() for column in columns], separators=(",", ":")).encode()
+
+
+@lru_cache(maxsize=4)  # the entries of a run all begin with the same list
+def _columns(names: bytes) -> tuple[Column, ...]:
+    return tuple(Column.from_json(item) for item in json.loads(names))
 
 
 def _pack(column: Column, values: Values) -> bytes:
@@ -186,7 +193,7 @@ def _unpack_all(
 
 def _unpack(column: Column, n_rows: int, body: memoryview, offset: int) -> tuple[Values, int]:
     shape = (n_rows, *column.shape)
-    size = int(np.prod(shape, dtype=object))
+    size = prod(shape)
     if column.dtype != TEXT:
         dtype = np.dtype(column.dtype)
         if dtype.hasobject or size * dtype.itemsize > len(body) - offset:

@@ -1,5 +1,6 @@
 """The bench of power losses, and that it notices what it is there for."""
 
+import random
 from dataclasses import replace
 
 import pytest
@@ -14,10 +15,10 @@ from checkpoint import durability
 pytestmark = pytest.mark.slow
 
 
-def broken(story, every=1):
+def broken(story):
     """Return what is broken when the power fails; as soon as anything is."""
-    for n in [*story.points()][:120:every]:
-        if found := _cut_power((story, n), seed=0, n_outcomes=30).wrong:
+    for calls in story.intervals():
+        if found := _cut_power((story, calls), seed=0, n_outcomes=30).wrong:
             return found
     return []
 
@@ -40,14 +41,25 @@ def test_no_committed_draw_is_lost(tmp_path):
 )
 def test_a_sync_that_is_left_out_is_noticed(kind, missing, tmp_path):
     story = next(stories(tmp_path, kind))
-    assert broken(without(story, missing), every=7)
+    assert broken(without(story, missing))
 
 
 def test_going_on_from_what_a_killed_process_had_not_synced_is_noticed(tmp_path, monkeypatch):
     story = next(stories(tmp_path, ".zarr"))
     monkeypatch.setattr(durability, "settle", lambda root: None)
     counts = [i for i, one in enumerate(story.operations, 1) if "draw_idx/c.0" in one.target]
-    assert broken(after_a_kill(story, counts[1], tmp_path / "again"), every=3)
+    assert broken(after_a_kill(story, counts[1], tmp_path / "again"))
+
+
+def test_intervals_hold_every_call_once_and_end_before_a_sync(tmp_path):
+    story = next(stories(tmp_path, ".zarr"))
+    intervals = [*story.intervals()]
+    assert [n for calls in intervals for n in calls] == [*story.points()]
+    for calls in intervals[:-1]:
+        assert story.operations[calls[-1]].kind.startswith("sync")
+        kinds = [story.operations[n].kind for n in calls[:-1]]
+        adds = [not kind.startswith("sync") for kind in kinds]
+        assert adds == sorted(adds)  # once something is added nothing is synced
 
 
 def test_what_is_synced_is_kept_and_what_is_not_may_go():
@@ -61,8 +73,6 @@ def test_what_is_synced_is_kept_and_what_is_not_may_go():
         Operation("make_file", "b"),
     ):
         disk.apply(operation)
-    import random
-
     left = [disk.crash(random.Random(i)) for i in range(200)]
     assert {tree["a"][:3] for tree in left} == {b"old"}
     assert {b"old", b"oldnew"} < {tree["a"] for tree in left}

@@ -362,8 +362,7 @@ def check_name(name: str) -> None:
     ------
     RefusedError
     """
-    names_drive = len(name) > 1 and name[1] == ":"
-    if names_drive or not layout.is_key(name):
+    if name[1:2] == ":" or not layout.is_key(name):  # a drive is no key either
         raise RefusedError(f"it has an entry named {name!r}, which leads out of the store")
 
 
@@ -371,10 +370,7 @@ def _checked(name: str, flags: int, entry: Entry) -> Entry:
     if flags & _ENCRYPTED:
         raise RefusedError(f"its entry {name} is encrypted")
     if entry.method not in (STORED, DEFLATED):
-        raise RefusedError(
-            f"its entry {name} is compressed by method {entry.method}; expected 0 (stored) or 8 "
-            "(deflated)"
-        )
+        raise RefusedError(f"its entry {name} has compression {entry.method}; expected 0 or 8")
     is_possible = entry.n_bytes == entry.n_packed
     if entry.method == DEFLATED:
         is_possible = entry.n_bytes <= entry.n_packed * _MAX_INFLATION

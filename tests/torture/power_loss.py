@@ -1,7 +1,9 @@
 """Power loss: what was not synced is kept, dropped, torn or garbage; names are kept or undone.
 
-For each number of system calls of a recorded run it is drawn, many times, what a disk may be left
-with. Outcomes that differ are opened and held against the oracle; some of them are gone on with.
+The system calls of a recorded run fall into intervals, each up to where something is synced. For
+each it is drawn, many times, what a disk may be left with: half of the outcomes after its last
+call, where all can be left that could be earlier, the others after any of its calls. Those that
+differ are opened and held against the oracle; some of them are gone on with.
 """
 
 import random
@@ -24,7 +26,7 @@ __all__ = ["trial"]
 
 @dataclass
 class _Found:
-    """What came of the outcomes at one point."""
+    """What came of the outcomes of one interval."""
 
     n_drawn: int = 0
     n_distinct: int = 0
@@ -32,13 +34,13 @@ class _Found:
     wrong: list[str] = field(default_factory=list)
 
 
-_EVERY_KILL = {".zarr": (250, 60), ".zip": (40, 8)}
-_EVERY_CALL = {".zarr": (61, 1), ".zip": (11, 1)}
+_EVERY_KILL = {".zarr": (250, 120), ".zip": (40, 8)}
+_EVERY_INTERVAL = {".zarr": (9, 1), ".zip": (4, 1)}
 """One of so many is followed; in the short form and in the long one."""
 
 
 def trial(effort: Effort, seed: int, folder: Path) -> list[Row]:
-    """Cut the power after each system call of runs in directories and zip files."""
+    """Cut the power in each interval between syncs, of runs in directories and zip files."""
     rows = []
     for kind, kind_name in KINDS.items():
         told = [*stories(folder / kind_name, kind)]
@@ -46,21 +48,23 @@ def trial(effort: Effort, seed: int, folder: Path) -> list[Row]:
         new = told[0]
         kills = [*new.points()][:: effort.of(*_EVERY_KILL[kind])]
         told += [after_a_kill(new, n, folder / f"{kind_name}-{n}") for n in kills]
-        points = [(story, n) for story in told for n in story.points()]
-        points = points[:: effort.of(*_EVERY_CALL[kind])]
+        intervals = [(story, calls) for story in told for calls in story.intervals()]
+        intervals = intervals[:: effort.of(*_EVERY_INTERVAL[kind])]
         cut = partial(_cut_power, seed=seed, n_outcomes=effort.of(40, 2000))
-        found = [*spread(cut, points)]
-        rows.append(_row(kind_name, len(told), found))
+        found = [*spread(cut, intervals)]
+        n_calls = sum(len(calls) for _, calls in intervals)
+        rows.append(_row(kind_name, len(told), n_calls, found))
     return rows
 
 
-def _row(kind: str, n_stories: int, found: list[_Found]) -> Row:
+def _row(kind: str, n_stories: int, n_calls: int, found: list[_Found]) -> Row:
     return Row(
         fails=f"the power ({kind})",
         survives="every committed draw; what was not synced is there or not, never wrong",
-        tested=f"after each of {len(found):,} system calls of {n_stories} runs, up to "
-        f"{max(one.n_drawn for one in found):,} seeded outcomes: unsynced writes kept, dropped, "
-        "torn or garbage, unsynced names kept or undone; "
+        tested=f"{n_calls:,} system calls of {n_stories} runs make {len(found):,} intervals "
+        f"between syncs; in each, {max(one.n_drawn for one in found):,} seeded outcomes, half of "
+        "them after its last call: unsynced writes kept, dropped, torn or garbage, unsynced names "
+        "kept or undone; "
         f"{sum(one.n_distinct for one in found):,} differed and were opened, all rows compared; "
         f"{sum(one.n_finished for one in found):,} of them finished and compared",
         n_tried=sum(one.n_drawn for one in found),
@@ -68,18 +72,21 @@ def _row(kind: str, n_stories: int, found: list[_Found]) -> Row:
     )
 
 
-def _cut_power(at: tuple[Story, int], seed: int, n_outcomes: int) -> _Found:
-    """Cut the power after so many calls of a story, in many ways."""
-    story, n = at
-    disk, promised = story.after(n)
+def _cut_power(at: tuple[Story, range], seed: int, n_outcomes: int) -> _Found:
+    """Cut the power in an interval of a story, in many ways."""
+    story, calls = at
+    rng = random.Random(f"{seed} {calls}")
+    anywhere = [rng.choice(calls) for _ in range(n_outcomes // 2)]
+    times = sorted([*anywhere, *[calls[-1]] * (n_outcomes - len(anywhere))])
     found, seen = _Found(), set()
     before: Tree | None = None
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder) / "work"
-        for i in range(n_outcomes if disk.has_pending else 1):
+        for i, n in enumerate(times):
+            disk, promised = story.after(n)
             tree = disk.crash(random.Random(f"{seed} {n} {i}"))
             found.n_drawn += 1
-            key = hash(frozenset(tree.items()))
+            key = hash((frozenset(tree.items()), promised.draws, *promised.n_rows.values()))
             if key in seen:
                 continue
             seen.add(key)

@@ -54,6 +54,22 @@ class Story:
         """Return after how many operations the story can be cut off."""
         yield from range(self.start, len(self.operations) + 1)
 
+    def intervals(self) -> Iterator[range]:
+        """Return those numbers in groups, each up to where what is pending is synced.
+
+        What may be left after any call of a group may also be left after its last, or that of the
+        group before: calls that sync add nothing, the others only add.
+        """
+        first = self.start
+        for n in self.points():
+            is_last = n == len(self.operations)
+            if is_last or (self._syncs(n) and not (n > self.start and self._syncs(n - 1))):
+                yield range(first, n + 1)
+                first = n + 1
+
+    def _syncs(self, n: int) -> bool:
+        return self.operations[n].kind.startswith("sync")
+
 
 def _record(root: Path, act: Any) -> list[Operation]:
     with recording(root) as recorder, marking(recorder):
