@@ -16,7 +16,7 @@ from settings import SMALL
 import checkpoint
 
 ARGUMENTS = {
-    "draws": 900,
+    "draws": 2000,
     "tune": 600,
     "chains": 3,
     "random_seed": 8,
@@ -43,7 +43,7 @@ def step_of(model):
 
 
 def arguments_of(model):
-    # Its draws are so fast that a run of 900 would be over within a few commit intervals.
+    # Its draws are so fast that a run of 2000 would be over within a few commit intervals.
     return {**ARGUMENTS, "draws": 20_000} if model == "normals" else ARGUMENTS
 
 

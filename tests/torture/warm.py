@@ -260,6 +260,7 @@ def _run(case: Case, model: Any, whole: Any, how: Start, parent: int) -> None:
         _end_with(parent)
         _do_as_told(how)
         outcome = _sample(case, model, whole, how)
+        _limit_file_size(None)  # it is to be written whole
         written = how.outcome.with_suffix(".part")
         written.write_text(json.dumps(outcome))
         written.rename(how.outcome)
@@ -321,10 +322,16 @@ def _limit_files(n_bytes: int) -> None:
     acquire = WriterLock.acquire
 
     def limited(*arguments: Any) -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, n_bytes))
+        _limit_file_size(n_bytes)
         acquire(*arguments)
 
     WriterLock.acquire = limited
+
+
+def _limit_file_size(n_bytes: int | None) -> None:
+    """Set the limit that this process and its workers have, or take it away again."""
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (hard if n_bytes is None else n_bytes, hard))
 
 
 def _obey_permissions() -> None:
