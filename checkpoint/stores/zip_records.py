@@ -370,7 +370,7 @@ def _checked(name: str, flags: int, entry: Entry) -> Entry:
     if flags & _ENCRYPTED:
         raise RefusedError(f"its entry {name} is encrypted")
     if entry.method not in (STORED, DEFLATED):
-        raise RefusedError(f"its entry {name} has compression {entry.method}; expected 0 or 8")
+        raise RefusedError(f"its entry {name} is packed by method {entry.method}; expected 0 or 8")
     is_possible = entry.n_bytes == entry.n_packed
     if entry.method == DEFLATED:
         is_possible = entry.n_bytes <= entry.n_packed * _MAX_INFLATION
