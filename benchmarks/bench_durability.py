@@ -4,10 +4,9 @@ import os
 
 import numpy as np
 
-from checkpoint import durability
-from checkpoint.commit_log import encode, encode_columns
-from checkpoint.rows import Column
-from checkpoint.stores import DirectoryStore
+from checkpoint.format.log_entry import encode, encode_columns
+from checkpoint.format.rows import Column
+from checkpoint.stores import DirectoryStore, durability
 
 COLUMNS = tuple(Column(f"posterior/x{i}", "<f8", (4,)) for i in range(30))
 

@@ -15,12 +15,13 @@ import checkpoint
 from checkpoint._pymc.exactness import exact_compilation
 from checkpoint._pymc.results import stats_columns
 from checkpoint._pymc.setup import Arguments, prepare
-from checkpoint._pymc.steps import copy_generator, copy_step, flatten, start_chain
-from checkpoint.adapters import make_adapter
-from checkpoint.arrays import default_compressor
-from checkpoint.recording import Recorder, row_plan
-from checkpoint.rows import RowBuffer
-from checkpoint.run_setup import StoreSettings, describe_run
+from checkpoint.adapters.step_method import StepMethod
+from checkpoint.format.compressors import default_compressor
+from checkpoint.hierarchy import read_root
+from checkpoint.recording.buffer import RowBuffer
+from checkpoint.recording.recorder import Recorder, row_plan
+from checkpoint.recording.session_clock import SessionClock
+from checkpoint.runs.describe import StoreSettings, describe_run
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 import eight_schools  # the example's folder is no package
@@ -104,16 +105,17 @@ def bench_capture_and_record(name, at, benchmark, report):
         preparation = prepare(arguments)
         settings = StoreSettings(3, n, default_compressor())
         manifest, schemas = describe_run(arguments, preparation, settings, False, False)
-    step = copy_step(preparation.step)
-    start_chain(step, copy_generator(preparation.rngs[0]), 0, at + n, sequential=True)
+    method = StepMethod.of(preparation.step, schemas, manifest)
+    sampler = method.sampler(preparation.rngs[0])
+    sampler.start()
+    step = sampler.method
     step.stop_tuning()
     plan = row_plan(manifest, stats_columns(step))
     values = preparation.recorder.fn(*preparation.initial_points[0].values())
     recorder = Recorder(
         plan,
         lambda *_: values,
-        [make_adapter(s) for s in schemas],
-        flatten(step),
+        sampler,
         RowBuffer(manifest.columns, n, 0),
     )
     point, stats = step.step(preparation.initial_points[0])
@@ -155,14 +157,12 @@ class Stop:
 @pytest.mark.parametrize("draws", [1_000, 100_000])
 def bench_resume(draws, benchmark, report, fresh):
     """Time what a resumed run does before its first new draw, beyond importing and compiling."""
-    from checkpoint import chain as chains
-    from checkpoint import hierarchy
     from checkpoint._pymc.setup import prepare_again
-    from checkpoint.checks import check_logp
-    from checkpoint.driving import tasks_of
-    from checkpoint.recovery import recover
-    from checkpoint.run import ActiveRun
-    from checkpoint.run_setup import read_constants, read_start
+    from checkpoint.chains import chain as chains
+    from checkpoint.recording.recovery import recover
+    from checkpoint.recording.start import read_constants, read_start
+    from checkpoint.runs.active import ActiveRun, tasks_of
+    from checkpoint.runs.same_run import check_logp
     from checkpoint.stores import DirectoryStore
 
     with pm.Model() as model:
@@ -172,13 +172,13 @@ def bench_resume(draws, benchmark, report, fresh):
         checkpoint.sample(path, draws=draws, tune=100, chains=4, cores=2, quiet=True, **QUIET)
     store = DirectoryStore(path)
     with exact_compilation(fastmath=False):
-        manifest = hierarchy.read_manifest(store)
+        manifest = read_root.read_manifest(store)
         points, rngs = read_start(store, manifest)
         arguments = Arguments(model, draws=draws, tune=100, chains=4, cores=2, quiet=True)
         preparation = prepare_again(arguments, points, rngs, {})
 
     def resume():
-        manifest = hierarchy.read_manifest(store)
+        manifest = read_root.read_manifest(store)
         schemas = read_constants(store, manifest)
         read_start(store, manifest)
         run = ActiveRun(store, manifest, preparation, schemas, draws)
@@ -186,9 +186,12 @@ def bench_resume(draws, benchmark, report, fresh):
         check_logp(store, manifest, preparation, records)
         for record in records:
             [task] = tasks_of(
-                ActiveRun(store, manifest, preparation, schemas, draws + 1), [record], 1.0
+                ActiveRun(store, manifest, preparation, schemas, draws + 1),
+                [record],
+                1.0,
+                SessionClock(),
             )
-            chains.begin(task, record)
+            chains.prepare_sampler(task, record)
         return run
 
     benchmark.pedantic(resume, rounds=9, iterations=1, warmup_rounds=1)
@@ -207,15 +210,14 @@ seen = {{}}
 def rss():
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * 4096 / 2**20
-from checkpoint import chain
-draw = chain.log_warnings_of
+from checkpoint.adapters import step_method
 count = 0
 def counting(stats):
     global count
     count += 1
     if count in (100_000, 200_000):
         print(count, round(rss(), 1), flush=True)
-chain.log_warnings_of = counting
+step_method.log_warnings_of = counting
 with pm.Model():
     pm.Normal("x")
     try:

@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 
 import checkpoint
-from checkpoint.commit_log import encode
-from checkpoint.rows import Column
+from checkpoint.format.log_entry import encode
+from checkpoint.format.rows import Column
 from checkpoint.stores import DirectoryStore, ZipStore
-from checkpoint.stores.zip_scan import scan
+from checkpoint.stores.zip.scan import scan
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 import eight_schools  # neither folder is a package
+
 from places import S3Server
 
 QUIET = {"progressbar": False, "compute_convergence_checks": False, "random_seed": 1}

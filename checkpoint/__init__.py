@@ -1,29 +1,82 @@
-"""Sample with PyMC into a Zarr store, be killed anywhere, and go on bit for bit.
+"""Sample with PyMC into a Zarr store, be killed anywhere, and continue bit for bit.
 
-The map of the package, from the top down; a module imports only what is below it:
+The map of the package. A room imports only rooms below it; each verb is a file of its own.
 
-- `sampling` is `sample()`; `inspection` is `open()` and its `Run`; `views` is what a run shows.
-- `trace` is `ZarrTrace`, for `pm.sample(trace=...)`: the same run, drawn by PyMC's drivers.
-- `converting` is `convert()`.
-- `run` finds or creates what is sampled, `checks` hold it against the call, `driving` draws.
-- `chain` drives one chain, `workers` many in processes, `population` many in lock step.
-- `rehearsal` repeats draws from recorded states, so that what cannot be resumed shows early.
-- `writer` records, commits and seals; `recovery` reads back; `manifest` says what run it is.
-- `filling` writes a whole run at once into an empty store.
-- `adapters` turn a step method into columns and back; `_pymc` alone knows PyMC's insides.
-- `recording`, `rows`, `commit_log`, `sealing`, `arrays` are rows on their way to Zarr;
-  `hierarchy` and `contents` are what lies around them, with the checksums of `documents`.
-- `pymc_store` and `zarr2` read what PyMC's ZarrTrace wrote; `pymc_run` shows it as a run.
-- `stores` keep bytes, as Zarr stores do; `durability` alone syncs; `layout` names every path.
-- `verifying` holds a store against its checksums, `replaying` makes recorded draws again.
-- `cli` is the command line.
+- `sampling`, `opening`, `converting`, `checking`: `sample`, `open`, `convert`, `verify`.
+- `cli`: the command line, one file for each verb.
+- `interop`: `ZarrTrace` for `pm.sample(trace=...)`, draws of others, stores that PyMC wrote.
+- `runs`: one call: the same run or another, create, extend, draw, hand over.
+- `chains`: when to step: one chain, restoring, rehearsal, populations, worker processes.
+- `reading`: what a run shows without its model, how far it is, and whether it is whole.
+- `recording`: rows on their way to disk, and back after a crash.
+- `hierarchy`: the Zarr tree: root, nodes, documents.
+- `adapters`: step method <-> columns.
+- `_pymc`: PyMC's insides; nothing else knows them.
+- `stores`: keys and values, locks, claims, durability.
+- `format`: bytes <-> values; knows no store and no PyMC.
+- `errors`: what can go wrong, and what to do.
+- `printable`: text of others, as it may be shown.
 """
 
-from checkpoint import errors, stores
-from checkpoint.converting import convert
-from checkpoint.inspection import Run, open
-from checkpoint.pymc_run import PyMCRun
-from checkpoint.sampling import sample
-from checkpoint.trace import ZarrTrace
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["PyMCRun", "Run", "ZarrTrace", "convert", "errors", "open", "sample", "stores"]
+if TYPE_CHECKING:
+    from checkpoint import errors, stores
+    from checkpoint.checking import verify
+    from checkpoint.converting import convert
+    from checkpoint.errors import Preempted
+    from checkpoint.interop.trace.zarr_trace import ZarrTrace
+    from checkpoint.interop.zarr_trace_store.run import PyMCRun
+    from checkpoint.opening import Run, open
+    from checkpoint.reading.damage_report import Verification
+    from checkpoint.reading.status import Status
+    from checkpoint.sampling import sample
+
+__all__ = [
+    "Preempted",
+    "PyMCRun",
+    "Run",
+    "Status",
+    "Verification",
+    "ZarrTrace",
+    "convert",
+    "errors",
+    "open",
+    "sample",
+    "stores",
+    "verify",
+]
+
+# Where each public name is. It is imported when it is first asked for, so that opening a run and
+# looking at it do not import PyMC.
+_HOMES = {
+    "Preempted": "checkpoint.errors",
+    "PyMCRun": "checkpoint.interop.zarr_trace_store.run",
+    "Run": "checkpoint.opening",
+    "Status": "checkpoint.reading.status",
+    "Verification": "checkpoint.reading.damage_report",
+    "ZarrTrace": "checkpoint.interop.trace.zarr_trace",
+    "convert": "checkpoint.converting",
+    "open": "checkpoint.opening",
+    "sample": "checkpoint.sampling",
+    "verify": "checkpoint.checking",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("pymc-checkpoint")
+    if name in ("errors", "stores"):
+        return import_module(f"checkpoint.{name}")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

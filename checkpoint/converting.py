@@ -1,24 +1,31 @@
 """`convert`: write a run, or draws of others, into another store, laid out as asked."""
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from checkpoint import hierarchy, layout
-from checkpoint.arguments import UNSET, Options, check_options
 from checkpoint.errors import (
     ArgumentError,
     DamagedStoreError,
     DamageWarning,
     NotARunError,
+    too_large,
+    warn_caller,
 )
-from checkpoint.filling import Block, check_empty, fill
-from checkpoint.importing import import_run, is_result
-from checkpoint.inspection import Run, open_run
-from checkpoint.manifest import Manifest
-from checkpoint.recovery import ChainRecord, recover_all, warn_of_damage
+from checkpoint.format import layout
+from checkpoint.format.manifest import Manifest
+from checkpoint.hierarchy import read_root
+from checkpoint.hierarchy.contents import read_contents
+from checkpoint.interop.importing.import_run import import_run, is_result
+from checkpoint.opening import Run
+from checkpoint.recording.filling import Block, check_empty, fill
+from checkpoint.recording.record import ChainRecord, warn_of_damage
+from checkpoint.recording.recovery import recover_all
+from checkpoint.recording.rehearsed import read_rehearsed
+from checkpoint.runs.arguments import UNSET, Options, check_options
+from checkpoint.runs.same_model import check_same_model
+from checkpoint.runs.same_numbers import check_numbers_of_model
 from checkpoint.stores import Store, as_store
 
 __all__ = ["convert"]
@@ -37,15 +44,15 @@ def convert(
 ) -> Run:
     """Write a run, or draws that others recorded, into another store.
 
-    A **run of this package** is written as it is, with all that it has recorded. The model is not
-    needed, and no code in the source is run. `checkpoint.sample` continues the run in the target
+    A **run of this package** is copied with all that it has recorded. The model is not needed,
+    and no code in the source is run. `checkpoint.sample` continues the run in the target
     as it would in the source, bit for bit.
 
-    A **store of PyMC's ZarrTrace** becomes a run. It goes on bit for bit if state and draws
-    belong together and transformed variables were stored, which is checked. An **InferenceData or
-    DataTree**, with step sizes in its stats and best with its warm-up, becomes a run that goes
-    on as a valid Markov chain, not bit for bit. Both need the model, and a warning says what is
-    not as it was.
+    A **store of PyMC's ZarrTrace** becomes a run. It continues bit for bit if state and draws
+    belong together and transformed variables were stored; both are checked. An **InferenceData or
+    DataTree**, with step sizes in its stats and preferably with its warm-up, becomes a run
+    that continues as a valid Markov chain, but not bit for bit. Both need the model, and a
+    warning says what could not be restored.
 
     Parameters
     ----------
@@ -57,14 +64,15 @@ def convert(
     target : path, URL, or store
         As in `checkpoint.sample`. It must be empty.
     model : Model, optional
-        What the draws of others are of; that of the context unless given.
+        Model of draws that others recorded. The default is the model of the context. A run of
+        this package needs none; a model that is given is checked against the run.
     zarr_format : {2, 3}, optional
-        That of the source unless given; 3 for draws of others.
+        Zarr format of the target. The default is that of the source; 3 for draws of others.
     compressor : numcodecs or zarr codec, or None, optional
-        For the chunks. That of the source unless given; zstd for draws of others.
+        Compressor of the chunks. The default is that of the source; zstd for draws of others.
     draws_per_chunk : int, optional
-        Draws in a chunk of the arrays. As in the source unless given; as `checkpoint.sample`
-        chooses for draws of others.
+        Draws in a chunk of the arrays. The default is that of the source; for draws of others,
+        that of `checkpoint.sample`.
     allow_pickle : bool
         Whether pickles in a source of others may be loaded, which can run code: only for stores
         you trust. The sampler state in a store of PyMC's is one.
@@ -87,12 +95,13 @@ def convert(
     RunNotFoundError
         If the source is empty.
     RunExistsError, NotARunError
-        If the target is not. Nothing is changed. `NotARunError` also if the source holds
-        something else.
+        If the target is not empty. Nothing is changed. `NotARunError` also if the source holds
+        neither a run nor draws.
     DifferentRunError
         If the source is of another model or of other step methods; it lists each difference.
     UnsupportedStepError
-        If pickles would be loaded without leave, or a step method declares no state.
+        If pickles would have to be loaded without `allow_pickle`, or a step method declares no
+        state.
     FormatVersionError, DamagedStoreError
         If the source cannot be read.
     RunLockedError
@@ -105,17 +114,17 @@ def convert(
     DamageWarning
         If draws in the source cannot be read. Those before them are converted, for each chain.
     ExactnessWarning
-        If the run in the target does not go on bit for bit, or nothing tells whether it does.
+        If the run in the target does not continue bit for bit, or that cannot be determined.
 
     Notes
     -----
-    Durability: on return the target is durable. Killed before that, it holds no run, and can be
-    the target again. In memory are the draws of a run that are not yet in its arrays, and a
-    few chunks of one chain; of others, all draws.
+    Durability: on return the target is durable. If the process is killed before, the target holds
+    no run and can be converted into again. Memory holds those draws of a run that are not yet in
+    its arrays, and a few chunks of one chain; of a source of others, all draws.
 
-    Of draws of others only the last of each chain has the state of the sampler. What they lack
-    is NaN, 0 or false. A result without warm-up makes a run with ``tune=0``: leave `tune` out when
-    it is continued.
+    Of draws of others only the last of each chain has the state of the sampler. Values that the
+    source lacks are NaN, 0 or false. A result without warm-up makes a run with ``tune=0``: leave
+    `tune` out when it is continued.
 
     Examples
     --------
@@ -138,7 +147,7 @@ def convert(
     found = None if is_result(source) else _run_in(as_store(source))
     if found is None:
         import_run(source, goal, model=model, allow_pickle=allow_pickle, **laid_out, **arguments)
-        return open_run(goal)
+        return Run(goal, read_root.existing_manifest(goal))
     if arguments:
         raise ArgumentError(
             f"{', '.join(arguments)}: {found[0].name} holds a run of checkpoint, which is "
@@ -146,17 +155,31 @@ def convert(
         )
     options = Options(**laid_out)
     check_options(options)
+    if model is not None:
+        _check_model(*found, model)
     return Run(goal, _convert_run(*found, goal, options))
 
 
 def _run_in(source: Store) -> tuple[Store, Manifest] | None:
     """Return a store with the manifest of the run in it, or None if something else is there."""
     try:
-        return source, hierarchy.existing_manifest(source)
+        return source, read_root.existing_manifest(source)
     except NotARunError:
         if not source.names(layout.POSTERIOR):
             raise
         return None
+
+
+def _check_model(source: Store, manifest: Manifest, model: Any) -> None:
+    """Check that a model that was given is that of the run.
+
+    Raises
+    ------
+    DifferentRunError
+        If it is not; it lists each difference.
+    """
+    if not check_same_model(source, manifest, model):
+        check_numbers_of_model(source, manifest, model, recover_all(source, manifest))
 
 
 def _convert_run(source: Store, manifest: Manifest, target: Store, options: Options) -> Manifest:
@@ -164,23 +187,20 @@ def _convert_run(source: Store, manifest: Manifest, target: Store, options: Opti
     _check_apart(source, target)
     check_empty(target)
     records = recover_all(source, manifest)
-    warn_of_damage(records, stacklevel=3)
+    warn_of_damage(records)
     laid_out = _laid_out(source, manifest, options)
-    contents = hierarchy.read_contents(source, manifest)
-    # Each record goes when it is written, and with it the entries that it holds.
+    contents = read_contents(source, manifest)
+    # Each record is freed once it is written, with the log entries that it holds in memory.
     chains = (_blocks(records.pop(0), laid_out) for _ in range(manifest.chains))
     try:
-        return fill(target, laid_out, contents, chains)
+        return fill(target, laid_out, contents, chains, read_rehearsed(source, manifest))
     except MemoryError as error:
-        raise DamagedStoreError(
-            f"{source.name} says that it has room for {manifest.total} draws, in chunks of "
-            f"{laid_out.chunk}, for which there is no memory: {error}. {target.name} holds no run. "
-            "Convert it where there is more, if you trust the store."
-        ) from error
+        what = f"a chunk of {laid_out.chunk} draws of {manifest.total}"
+        raise too_large(source.name, what, error) from error
 
 
 def _check_apart(source: Store, target: Store) -> None:
-    """Hold that writing the target leaves the source as it is."""
+    """Check that writing the target leaves the source as it is."""
     here, there = source.place, target.place
     is_inside = isinstance(here, Path) and isinstance(there, Path) and here in there.parents
     if here == there or is_inside:
@@ -192,7 +212,7 @@ def _check_apart(source: Store, target: Store) -> None:
 
 
 def _laid_out(source: Store, manifest: Manifest, options: Options) -> Manifest:
-    """Return the manifest of a run as it is to lie in the target.
+    """Return the manifest that the run will have in the target.
 
     Raises
     ------
@@ -222,8 +242,8 @@ def _laid_out(source: Store, manifest: Manifest, options: Options) -> Manifest:
 
 
 def _blocks(record: ChainRecord, target: Manifest) -> Iterator[Block]:
-    """Return the rows of a chain, in blocks as the chunks of the target; those before damage."""
-    for start, stop in target.chunk_ranges(record.n_rows):
+    """Return the rows of a chain up to the first damage, one block for each chunk of the target."""
+    for start, stop in target.grid.ranges(record.n_rows):
         try:
             rows = record.rows(start, stop)
         except DamagedStoreError as error:
@@ -236,22 +256,21 @@ def _blocks(record: ChainRecord, target: Manifest) -> Iterator[Block]:
 
 
 def _readable_stop(record: ChainRecord, start: int, stop: int) -> int:
-    """Return where the first chunk of the source begins that cannot be read, or `start`."""
+    """Return the first draw of the first chunk of the source that cannot be read."""
     at = start
     while at < stop:
-        _, _, first, capacity = record.manifest.chunk_of(at)
+        end = min(record.manifest.grid.chunk_at(at).stop, stop)
         try:
-            record.rows(at, min(first + capacity, stop))
+            record.rows(at, end)
         except DamagedStoreError:
             break
-        at = min(first + capacity, stop)
+        at = end
     return at
 
 
 def _warn_of_loss(record: ChainRecord, readable: int, error: DamagedStoreError) -> None:
-    warnings.warn(
+    warn_caller(
         f"Draws {readable} to {record.n_rows - 1} of chain {record.chain} are left out, as not all "
         f"of them can be read: {error} Or let checkpoint.sample draw them again in the target.",
         DamageWarning,
-        stacklevel=7,  # the call of convert
     )

@@ -1,11 +1,17 @@
-"""Every error and warning of the package, in one tree grouped by what a handler would do.
+"""Every error and warning of the package, grouped by what a handler would do.
 
 Each message says what happened, where (store, chain, draw, path), what was found against what
 was expected, and what to do next.
 """
 
+import contextlib
+import os
+import sys
+import warnings
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
+
+from checkpoint.printable import printable
 
 __all__ = [
     "ArgumentError",
@@ -16,18 +22,37 @@ __all__ = [
     "DamagedStoreError",
     "DifferentRunError",
     "ExactnessWarning",
+    "FailedRunWarning",
     "FormatVersionError",
     "IncompleteStateError",
+    "InterruptedWarning",
     "NotARunError",
+    "Preempted",
+    "RandomModelError",
     "RunExistsError",
     "RunLockedError",
     "RunNotFoundError",
+    "StoreMovedError",
     "StoreUnreachableError",
     "StoreWriteError",
     "TooFewDrawsError",
+    "TooLargeError",
     "UnknownArgumentError",
     "UnsupportedStepError",
+    "WorkerWarning",
 ]
+
+
+EXIT_CODES = {
+    0: "done; verify: the run is as it was written",
+    1: "any other error",
+    2: "the command or an argument is wrong",
+    3: "there is no run",
+    4: "another process is writing the run",
+    5: "the store cannot be read or written, or does not answer",
+    6: "something recorded is damaged",
+}
+"""How a command ends: the one table of exit codes."""
 
 
 class CheckpointError(Exception):
@@ -36,13 +61,17 @@ class CheckpointError(Exception):
     Attributes
     ----------
     exit_code : int
-        Of a command that ends with it.
+        Exit code of a command that fails with this error.
     """
 
     exit_code: ClassVar[int] = 1
 
+    def __init__(self, *arguments: Any) -> None:
+        # Escaped here, since a message may quote text from a store and end up on a terminal.
+        super().__init__(*map(_shown, arguments))
 
-# Mend the call.
+
+# To do: correct the call.
 
 
 class ArgumentError(CheckpointError, ValueError):
@@ -76,10 +105,10 @@ class DifferentRunError(CheckpointError, ValueError):
 
     def __init__(self, message: str, differences: Sequence[str] = ()) -> None:
         super().__init__(message)
-        self.differences = list(differences)
+        self.differences = [printable(line) for line in differences]
 
 
-# Choose another store, or another `resume`.
+# To do: choose another store, or another `resume`.
 
 
 class RunExistsError(CheckpointError, FileExistsError):
@@ -108,7 +137,7 @@ class RunLockedError(CheckpointError, BlockingIOError):
     exit_code = 4
 
 
-# Look at the disk.
+# To do: look at the disk.
 
 
 class StoreWriteError(CheckpointError, OSError):
@@ -118,7 +147,11 @@ class StoreWriteError(CheckpointError, OSError):
 
 
 class StoreUnreachableError(StoreWriteError):
-    """The store does not answer; it may again."""
+    """The store does not answer, perhaps only for now."""
+
+
+class StoreMovedError(StoreWriteError):
+    """The store was moved, removed or replaced while it was sampled."""
 
 
 class DamagedStoreError(CheckpointError, ValueError):
@@ -127,7 +160,36 @@ class DamagedStoreError(CheckpointError, ValueError):
     exit_code = 6
 
 
-# Look at the model.
+class TooLargeError(CheckpointError, MemoryError):
+    """What is to be read does not fit into the memory of this process."""
+
+
+class Preempted(SystemExit):
+    """A signal or a deadline announced the end of the process; what was drawn is recorded.
+
+    It ends the process with `code`, unless it is caught.
+
+    Attributes
+    ----------
+    code : int
+        128 plus the signal's number, unless `preempt_exit_code` was given.
+    signal : int or None
+        None if a deadline came near.
+    run : Run
+        The run as recorded so far.
+    """
+
+    def __init__(self, code: int, number: int | None, run: Any) -> None:
+        super().__init__(code)
+        self.signal = number
+        self.run = run
+
+
+# To do: look at the model.
+
+
+class RandomModelError(CheckpointError, ValueError):
+    """The model draws random numbers that neither the seed nor the recorded state determines."""
 
 
 class TooFewDrawsError(CheckpointError, ValueError):
@@ -135,7 +197,7 @@ class TooFewDrawsError(CheckpointError, ValueError):
 
 
 class ChainError(CheckpointError, RuntimeError):
-    """A chain could not go on; what it had recorded is safe.
+    """A chain failed; the draws it had recorded are kept.
 
     Attributes
     ----------
@@ -154,6 +216,9 @@ class ChainError(CheckpointError, RuntimeError):
 class CheckpointWarning(UserWarning):
     """Base of every warning of `checkpoint`."""
 
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*map(_shown, arguments))
+
 
 class ExactnessWarning(CheckpointWarning):
     """Something changed since the run began; its continuation may differ in the last bits."""
@@ -161,3 +226,44 @@ class ExactnessWarning(CheckpointWarning):
 
 class DamageWarning(CheckpointWarning):
     """Recorded draws were lost to damage and are drawn again."""
+
+
+class FailedRunWarning(CheckpointWarning):
+    """A rehearsal of the run failed: the run can be read, but not continued or returned."""
+
+
+class WorkerWarning(CheckpointWarning):
+    """A worker process was killed and replaced, or could not be made."""
+
+
+class InterruptedWarning(CheckpointWarning):
+    """Sampling was interrupted: the result lacks draws that were asked for."""
+
+
+def too_large(name: str, what: str, error: MemoryError) -> TooLargeError:
+    """Return the error of something in a store that does not fit into memory."""
+    reason = f" ({error})" if str(error) else ""
+    return TooLargeError(
+        f"{name}: {what} does not fit into memory{reason}. Nothing was changed. Read fewer "
+        "variables or chains, or use a machine with more memory. If the run cannot be so large, "
+        "its metadata was changed: check it with checkpoint verify."
+    )
+
+
+def warn_caller(message: str, category: type[Warning]) -> None:
+    """Warn at the line that called this package, however deep in it the warning arises.
+
+    Frames of PyMC and of context managers are skipped too, since they may lie in between.
+    """
+    passed = [os.path.join(os.path.dirname(__file__), ""), contextlib.__file__]
+    if (pymc := sys.modules.get("pymc")) is not None and pymc.__file__ is not None:
+        passed.append(os.path.join(os.path.dirname(pymc.__file__), ""))
+    stacklevel, frame = 2, sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(tuple(passed)):
+        frame = frame.f_back
+        stacklevel += 1
+    warnings.warn(message, category, stacklevel=stacklevel)
+
+
+def _shown(argument: Any) -> Any:
+    return printable(argument, lines=True) if isinstance(argument, str) else argument

@@ -1,20 +1,78 @@
 """`sample`: create, continue, extend or return a run, as the store says."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
-from checkpoint import hierarchy
 from checkpoint._pymc import model as pymc_model
 from checkpoint._pymc.exactness import exact_compilation
+from checkpoint._pymc.kept_draws import warn_of_kept_draws
 from checkpoint._pymc.progress import quietly
-from checkpoint._pymc.results import warn_about_arguments
-from checkpoint.arguments import UNSET, Options, check_options, step_arguments
-from checkpoint.driving import draw_missing
+from checkpoint._pymc.results import MultiTrace, warn_about_arguments
+from checkpoint.chains.parents import check_has_guard
+from checkpoint.chains.signals import PREEMPT_SIGNALS
 from checkpoint.errors import ArgumentError
-from checkpoint.run import as_recorded, find_or_create, result
+from checkpoint.hierarchy import read_root
+from checkpoint.runs.active import as_recorded, find_or_create
+from checkpoint.runs.arguments import UNSET, Options, check_options
+from checkpoint.runs.deadlines import Deadline
+from checkpoint.runs.driving import draw_missing
+from checkpoint.runs.finished import result_of_finished
+from checkpoint.runs.result import result
 from checkpoint.stores import as_store
 
+if TYPE_CHECKING:
+    from xarray import DataTree
+
 __all__ = ["sample"]
+
+
+# The overloads repeat the arguments of `sample` below, so they are set in few lines.
+# fmt: off
+@overload
+def sample(
+    store: Any, draws: int = 1000, *, tune: int | None = None, chains: int | None = None,
+    cores: int | None = None, random_seed: Any = None, progressbar: bool | str = True,
+    progressbar_theme: Any = None, quiet: bool = False, step: Any = None,
+    var_names: Sequence[str] | None = None, nuts_sampler: str | None = None, initvals: Any = None,
+    init: str = "auto", jitter_max_retries: int = 10, n_init: int = 200_000,
+    discard_tuned_samples: bool = True, compute_convergence_checks: bool = True,
+    keep_warning_stat: bool = False, return_inferencedata: Literal[False],
+    idata_kwargs: Mapping[str, Any] | None = None, callback: Callable[..., Any] | None = None,
+    mp_ctx: Any = None, blas_cores: int | Literal["auto"] | None = "auto", model: Any = None,
+    backend: str | None = None, compile_kwargs: Mapping[str, Any] | None = None,
+    resume: Literal["auto", "must", "never"] = "auto", commit_interval: float = 1.0,
+    draws_per_chunk: int | None = None, compressor: Any = UNSET, include_transformed: bool = False,
+    zarr_format: Literal[2, 3] | None = None, allow_pickle: bool = False,
+    preempt_signals: Sequence[int | str] = PREEMPT_SIGNALS, preempt_exit_code: int | None = None,
+    grace: float = 20.0, max_time: Any = None, deadline: Any = None,
+    on_deadline: Literal["return", "exit"] = "return", count_earlier_time: bool = False,
+    save_model: bool = False, **kwargs: Any,
+) -> MultiTrace: ...
+
+
+@overload
+def sample(
+    store: Any, draws: int = 1000, *, tune: int | None = None, chains: int | None = None,
+    cores: int | None = None, random_seed: Any = None, progressbar: bool | str = True,
+    progressbar_theme: Any = None, quiet: bool = False, step: Any = None,
+    var_names: Sequence[str] | None = None, nuts_sampler: str | None = None, initvals: Any = None,
+    init: str = "auto", jitter_max_retries: int = 10, n_init: int = 200_000,
+    discard_tuned_samples: bool = True, compute_convergence_checks: bool = True,
+    keep_warning_stat: bool = False, return_inferencedata: bool = True,
+    idata_kwargs: Mapping[str, Any] | None = None, callback: Callable[..., Any] | None = None,
+    mp_ctx: Any = None, blas_cores: int | Literal["auto"] | None = "auto", model: Any = None,
+    backend: str | None = None, compile_kwargs: Mapping[str, Any] | None = None,
+    resume: Literal["auto", "must", "never"] = "auto", commit_interval: float = 1.0,
+    draws_per_chunk: int | None = None, compressor: Any = UNSET, include_transformed: bool = False,
+    zarr_format: Literal[2, 3] | None = None, allow_pickle: bool = False,
+    preempt_signals: Sequence[int | str] = PREEMPT_SIGNALS, preempt_exit_code: int | None = None,
+    grace: float = 20.0, max_time: Any = None, deadline: Any = None,
+    on_deadline: Literal["return", "exit"] = "return", count_earlier_time: bool = False,
+    save_model: bool = False, **kwargs: Any,
+) -> "DataTree | Any": ...
+
+
+# fmt: on
 
 
 def sample(
@@ -53,12 +111,20 @@ def sample(
     include_transformed: bool = False,
     zarr_format: Literal[2, 3] | None = None,
     allow_pickle: bool = False,
+    preempt_signals: Sequence[int | str] = PREEMPT_SIGNALS,
+    preempt_exit_code: int | None = None,
+    grace: float = 20.0,
+    max_time: Any = None,
+    deadline: Any = None,
+    on_deadline: Literal["return", "exit"] = "return",
+    count_earlier_time: bool = False,
+    save_model: bool = False,
     **kwargs: Any,
 ) -> Any:
-    """Sample a model into a store, or go on where a run in it was stopped.
+    """Sample a model into a store, or continue the run that it holds.
 
-    The call is `pm.sample` with a store in front: the same arguments and seed give the same
-    draws, bit for bit, however often the run is killed and started again.
+    The call is that of `pm.sample`, with the store as first argument: the same arguments and
+    seed give the same draws, bit for bit, however often the run is killed and started again.
 
     Parameters
     ----------
@@ -86,25 +152,52 @@ return_inferencedata, idata_kwargs, mp_ctx, blas_cores, model, backend
     compile_kwargs : dict, optional
         As in `pm.sample`. Models are compiled without numba's fastmath, which makes a cold and
         a warm compile cache differ in the last bit; ``{"fastmath": True}`` turns it on, and
-        resuming is then exact in law only. A run goes on as it began.
+        a resumed run is then equal in distribution only. A run keeps the setting it began with.
     resume : {"auto", "must", "never"}
-        Whether a run in the store may, must or must not be there.
+        Whether the store may ("auto"), must, or must never hold a run already.
     commit_interval : float
-        Seconds between commits: at most so much work is lost, whatever dies. A slower draw is
-        committed as soon as it exists. An interval below a second is stretched, up to a second,
-        where commits would take more than 1 % of the time; 0 commits every draw.
+        Seconds between commits, and so the most work that a crash can lose. A draw that takes
+        longer is committed as soon as it exists. An interval below a second is
+        stretched, up to a second, where commits would take more than 1 % of the time; 0 commits
+        every draw.
     draws_per_chunk : int, optional
         Draws in a chunk of the arrays. The default makes the rows of a chunk take 16 MiB.
     compressor : numcodecs or zarr codec, or None, optional
-        For the chunks. The default is zstd.
+        Compressor of the chunks. The default is zstd.
     include_transformed : bool
         Whether the result has the values on the unconstrained space too. They are stored in
         any case.
     zarr_format : {2, 3}, optional
-        Of a new store; 3 unless given.
+        Zarr format of a new store. The default is 3.
     allow_pickle : bool
         Whether a step method that declares no state may be kept as a pickle. Continuing such a
         run loads that pickle, which can run code: only for stores you trust.
+    preempt_signals : sequence of int or str
+        Signals that announce the end of the process. Each chain then stops between draws and
+        commits, and `Preempted` ends the process. By default SIGTERM, SIGHUP, SIGUSR1, SIGUSR2 and
+        SIGXCPU; an empty sequence leaves all as they are. They are taken in the main thread only,
+        and not where the process ignores them, as under ``nohup``.
+    preempt_exit_code : int, optional
+        Exit code of the process after such a signal. The default is 128 plus the signal's number.
+    grace : float
+        Seconds after the signal at which the process ends even in the middle of a draw. Draws
+        that were committed are kept.
+    max_time : float, timedelta, or str, optional
+        Time that the call may take: seconds, or text such as ``"2h30m"``. Sampling stops early by
+        what a draw takes, as measured, and half a second for the last commit.
+    deadline : "slurm", datetime, str, or callable, optional
+        Moment at which the call must have ended: the end of the Slurm job; a time of day such as
+        ``"06:30"``, which comes next; a date and time, local unless it has a zone; or a function
+        that returns the seconds left, or None while nothing is known. It is called once a second,
+        in a thread. Of `max_time` and `deadline` the earlier counts.
+    on_deadline : {"return", "exit"}
+        Whether the draws so far are returned then, with an `InterruptedWarning`, or `Preempted`
+        ends the process, with the exit code of SIGTERM or `preempt_exit_code`.
+    count_earlier_time : bool
+        Whether the time that earlier calls sampled the run counts towards `max_time`.
+    save_model : bool
+        Whether model and arguments are kept in the store too, pickled by cloudpickle, so that
+        ``checkpoint resume fit.zarr --trust`` continues the run without its script.
     **kwargs
         For step methods, as in `pm.sample`: ``target_accept=0.9``, ``nuts={...}``,
         ``metropolis={...}``.
@@ -119,11 +212,11 @@ return_inferencedata, idata_kwargs, mp_ctx, blas_cores, model, backend
     ArgumentError, UnknownArgumentError
         If an argument cannot be used. Nothing is written.
     DifferentRunError
-        If the store holds a run of another model or with other settings; it lists them.
+        If the store holds a run of another model or with other settings; the error lists each.
     RunExistsError, RunNotFoundError
-        If `resume` says otherwise.
+        If the store holds a run with ``resume="never"``, or none with ``resume="must"``.
     NotARunError, FormatVersionError, DamagedStoreError
-        If the store cannot be read as a run. What it holds is left as it is.
+        If the store cannot be read as a run. Its contents are not changed.
     RunLockedError
         If another process is writing the run.
     UnsupportedStepError, IncompleteStateError
@@ -133,8 +226,11 @@ return_inferencedata, idata_kwargs, mp_ctx, blas_cores, model, backend
     StoreWriteError
         If the store cannot be written. What was recorded is intact. `StoreUnreachableError`, a
         subclass, if it does not answer.
+    Preempted
+        If one of `preempt_signals` arrived, or a deadline with ``on_deadline="exit"``. It is a
+        `SystemExit`.
     TooFewDrawsError
-        If it is stopped before there is a draw to return.
+        If sampling is stopped before there is a draw to return.
 
     Notes
     -----
@@ -152,42 +248,9 @@ return_inferencedata, idata_kwargs, mp_ctx, blas_cores, model, backend
     >>> idata.posterior["x"].shape
     (2, 50)
     """
-    step_kwargs = step_arguments(kwargs)
-    options = Options(
-        draws=draws,
-        tune=tune,
-        chains=chains,
-        cores=cores,
-        random_seed=random_seed,
-        progressbar=progressbar,
-        progressbar_theme=progressbar_theme,
-        quiet=quiet,
-        step=step,
-        var_names=var_names,
-        nuts_sampler=nuts_sampler,
-        initvals=initvals,
-        init=init,
-        jitter_max_retries=jitter_max_retries,
-        n_init=n_init,
-        discard_tuned_samples=discard_tuned_samples,
-        compute_convergence_checks=compute_convergence_checks,
-        keep_warning_stat=keep_warning_stat,
-        return_inferencedata=return_inferencedata,
-        idata_kwargs=idata_kwargs,
-        callback=callback,
-        mp_ctx=mp_ctx,
-        blas_cores=blas_cores,
-        backend=backend,
-        compile_kwargs=compile_kwargs,
-        resume=resume,
-        commit_interval=commit_interval,
-        draws_per_chunk=draws_per_chunk,
-        compressor=compressor,
-        include_transformed=include_transformed,
-        zarr_format=zarr_format,
-        allow_pickle=allow_pickle,
-        step_kwargs=step_kwargs,
-    )
+    options = Options.of(locals())
+    stop_before = Deadline(max_time, deadline)
+    check_has_guard()
     check_options(options)
     model = pymc_model.current_model(model)
     if not pymc_model.n_free_variables(model):
@@ -195,10 +258,14 @@ return_inferencedata, idata_kwargs, mp_ctx, blas_cores, model, backend
             "Cannot sample from the model, since the model does not contain any free variables."
         )
     warn_about_arguments(discard_tuned_samples, return_inferencedata)
+    warn_of_kept_draws(model)
     place = as_store(store)
-    found = hierarchy.read_manifest(place)
+    found = read_root.read_manifest(place)
     options = as_recorded(found, options)
     with quietly(quiet), exact_compilation(bool(options.fastmath)):
+        finished = result_of_finished(place, found, options, model)
+        if finished is not None:
+            return finished
         run = find_or_create(place, found, options, model)
-        draw_missing(run, options)
-        return result(run, options)
+        outcome = draw_missing(run, options, stop_before)
+        return result(run, options, outcome)

@@ -1,4 +1,4 @@
-"""Kill a run with SIGKILL, resume it, and compare it with one that was left alone.
+"""Kill a run with SIGKILL, resume it, and compare it with one left alone and with `pm.sample`.
 
 python examples/demo.py [folder]
 """
@@ -10,10 +10,16 @@ import struct
 import subprocess
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
+# ArviZ warns once a day, when it is imported, of a coming release of its own.
+warnings.filterwarnings("ignore", "\\s*ArviZ is undergoing", FutureWarning)
+
 import numpy as np
+import pymc as pm
+import pytensor
 from eight_schools import model
 
 import checkpoint
@@ -67,19 +73,32 @@ def main(folder: Path) -> int:
     print("Sampling once more, uninterrupted, into another store ...", flush=True)
     with model():
         whole = checkpoint.sample(folder / "uninterrupted.zarr", **ARGUMENTS, quiet=True)
+    print("... and with pm.sample, without a store.", flush=True)
+    arguments = {k: v for k, v in ARGUMENTS.items() if k != "commit_interval"}
+    with model(), pytensor.config.change_flags(numba__fastmath=False):
+        of_pymc = pm.sample(nuts_sampler="pymc", **arguments)
+    n_values = 0
+    for title, other in (("an uninterrupted run", whole), ("pm.sample", of_pymc)):
+        n_values, different = _compare(resumed, other)
+        if different:
+            print(f"DIFFERENT from {title}: {', '.join(different)}")
+            return 1
+    print(
+        f"Equal to both, bit for bit: {n_values:,} values of draws, warm-up and sampler statistics."
+    )
+    return 0
+
+
+def _compare(one: Any, other: Any) -> tuple[int, list[str]]:
+    """Return how many values were compared, and the names of those that differ."""
     values = [
-        (f"{group}/{name}", whole[group][name].values, resumed[group][name].values)
+        (f"{group}/{name}", one[group][name].values, other[group][name].values)
         for group in ("posterior", "sample_stats", "warmup_posterior", "warmup_sample_stats")
-        for name in whole[group].data_vars
+        for name in other[group].data_vars
         if not name.startswith(("perf_counter", "process_time"))  # they tell the time
     ]
-    different = [name for name, one, other in values if one.tobytes() != other.tobytes()]
-    if different:
-        print(f"DIFFERENT: {', '.join(different)}")
-        return 1
-    n_values = sum(one.size for _, one, _ in values)
-    print(f"Equal, bit for bit: {n_values:,} values of draws, warm-up and sampler statistics.")
-    return 0
+    different = [name for name, a, b in values if a.tobytes() != b.tobytes()]
+    return sum(a.size for _, a, _ in values), different
 
 
 def _row(numbers: np.ndarray[Any, Any]) -> str:

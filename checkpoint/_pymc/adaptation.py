@@ -1,7 +1,7 @@
-"""Step methods adapted by what a chain has drawn, where the sampler's state was not kept.
+"""Adapt step methods to the draws of a chain whose sampler state was not kept.
 
-What is found is a valid sampler that is tuned as the one before, not the same one: random
-numbers, and what no stat tells, are new.
+The result is a valid sampler that is tuned as the one before, not the same one: its random numbers
+are new, and so is all that no stat records.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ _WITHOUT_TUNING = (pm.BinaryMetropolis, pm.BinaryGibbsMetropolis, pm.Categorical
 
 
 def needs_stats(step: Any) -> list[tuple[int, str]]:
-    """Return the stats that `adapt` cannot do without, as (step method, name)."""
+    """Return the stats that `adapt` requires, as (step method, name)."""
     return [
         (step_idx, "step_size_bar")
         for step_idx, method in enumerate(flatten(step))
@@ -39,13 +39,13 @@ def stepped_once(
     points: Sequence[Mapping[str, Values]],
     chain: int,
 ) -> Any:
-    """Return a started step method, not tuned, with all the fields that it has between draws.
+    """Return a started step method, not tuned, after one draw, which is dropped.
 
-    Some have another shape until the first draw. What it draws here from the last point of the
-    chain is dropped.
+    Some fields have another shape until the first draw. It is made from `points[chain]`, the last
+    point of the chain.
     """
     step = copy_step(preparation.step)
-    # In the way of the driver for one process: it alone can tune again from the beginning.
+    # Start as PyMC's driver for one process does: only that resets the tuning.
     start_chain(step, rng, 1, 1, sequential=not preparation.is_population)
     if preparation.is_population:
         link_population(step, [dict(point) for point in points], chain)
@@ -58,7 +58,7 @@ def stepped_once(
 def adapt(
     step: Any, shown: Mapping[str, Values], draws: Mapping[str, Values], stats: Stats, tune: int
 ) -> list[str]:
-    """Set a started step method to what the draws of its chain tell, tuning ended.
+    """Set the state of a started step method by the draws of its chain, and end its tuning.
 
     Parameters
     ----------
@@ -70,17 +70,17 @@ def adapt(
     stats : mapping of (int, str) to ndarray
         Stats of all draws, by step method and name; those that were recorded.
     tune : int
-        How many of the draws are of warm-up.
+        Number of draws, at the start, that are of warm-up.
 
     Returns
     -------
     list of str
-        What the draws do not tell and is therefore new, for people.
+        What the draws do not determine and is therefore new, as text for messages.
 
     Raises
     ------
     ArgumentError
-        If step sizes are missing or no positive numbers.
+        If the last step size of the chain is not a positive number.
     """
     lost: list[str] = []
     for step_idx, method in enumerate(flatten(step)):
@@ -90,7 +90,7 @@ def adapt(
         elif isinstance(method, pm.Metropolis | pm.DEMetropolis | pm.DEMetropolisZ):
             lost += _adapt_metropolis(method, of_step)
         elif not isinstance(method, _WITHOUT_TUNING):
-            lost.append(f"what {step_name(method)} has adapted, which no stat tells")
+            lost.append(f"what {step_name(method)} adapted, which no stat records")
         _end_tuning(method, draws, tune)
     return lost
 
@@ -111,8 +111,8 @@ def _adapt_hmc(method: Any, shown: Values, stats: Mapping[str, Values], tune: in
     diverged = int(np.sum(stats.get("diverging", np.zeros(n_draws))[tune:]))
     method.iter_count = n_draws
     method.divergences = method._num_divs_sample = diverged
-    # The mass matrix is what it would be, had these draws been made with it: its own windows and
-    # its own regularisation, with no formula of ours.
+    # Update the mass matrix as if it had made these draws: PyMC's own windows and regularisation,
+    # no formula of ours.
     for q in shown:
         method.potential.update(q, _gradient(method, q), True)
 
@@ -136,7 +136,7 @@ def _end_tuning(method: Any, draws: Mapping[str, Values], tune: int) -> None:
     if not isinstance(method, pm.DEMetropolisZ):
         method.stop_tuning()
         return
-    # It proposes from its own past, of which it forgets most when tuning ends.
+    # It proposes from its history, and drops most of that when tuning ends.
     past = list(_raveled(method, draws))
     method._history = past[:tune]
     method.stop_tuning()
@@ -144,7 +144,7 @@ def _end_tuning(method: Any, draws: Mapping[str, Values], tune: int) -> None:
 
 
 def _gradient(method: Any, q: Values) -> Any:
-    """Return the gradient of the log-probability, where a mass matrix is estimated from it."""
+    """Return the gradient of the log-probability; None if the mass matrix does not use it."""
     if not getattr(method.potential, "_use_grads", False):
         return None
     assert isinstance(method.potential, quadpotential.QuadPotentialDiagAdaptExp)
@@ -153,7 +153,7 @@ def _gradient(method: Any, q: Values) -> Any:
 
 
 def _raveled(method: Any, draws: Mapping[str, Values]) -> Values:
-    """Return what a step method takes for its point, one row for each draw."""
+    """Return the draws of a step method's variables as flat vectors, ``(n_draws, n)``."""
     parts: Sequence[Values] = [draws[str(var.name)] for var in method.vars]
     return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
 

@@ -1,4 +1,4 @@
-"""What PyMC asks of a trace backend, and what its `sample` knows but does not hand to one."""
+"""PyMC's bases of trace backends, and the setup that `pm.sample` does not pass to a backend."""
 
 import contextlib
 import multiprocessing
@@ -28,7 +28,7 @@ from checkpoint._pymc.steps import (
 try:
     from pymc.backends import _ZarrChainBase as ChainBase
     from pymc.backends import _ZarrTraceBase as TraceBase
-except ImportError:  # PyMC 5 looks for its own classes
+except ImportError:  # PyMC 5 checks for its own classes
     from pymc.backends.zarr import ZarrChain as ChainBase
     from pymc.backends.zarr import ZarrTrace as TraceBase
 
@@ -54,10 +54,10 @@ def prepared(
 ) -> tuple[Arguments, Preparation]:
     """Return the setup of the run that a trace is to record.
 
-    `pm.sample` hands a trace the step method and one start. To go on with a chain that was killed
-    before its first draw, and to tell whether a later call asks for the same run, its generators,
-    starts and arguments are needed as well. They are taken from its frame. Without it, who
-    drives the step method by hand has started it.
+    `pm.sample` passes only the step method and one initial point to a trace. The generators, all
+    initial points and the arguments are needed too: to continue a chain that was killed before its
+    first draw, and to check that a later call asks for the same run. They are read from the frame
+    of `pm.sample`. If there is none, the caller drives the step method by hand, and has started it.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ def _driven_by_hand(
 
 
 def _frame_of_sample(step: Any) -> FrameType | None:
-    """Return the frame of the `pm.sample` that calls with this step method."""
+    """Return the frame of the `pm.sample` that samples with this step method, or None."""
     code = unwrap(mcmc.sample).__code__
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_code is not code:
@@ -152,7 +152,7 @@ def _recorder(
 
 
 def _generator_of(step: Any) -> np.random.Generator:
-    """Return a copy of the first generator of a step method."""
+    """Return a copy of the first generator of a step method; a new one if it has none."""
     for method in flatten(step):
         for item in state_items(method):
             if isinstance(item.value, np.random.Generator):

@@ -1,30 +1,58 @@
 """Compile so that a cold and a warm compile cache give the same bits: without fastmath."""
 
 import contextlib
+import os
 import threading
 from collections.abc import Iterator
 
 import pytensor
 
-__all__ = ["compile_from_now_on", "exact_compilation"]
+__all__ = ["compile_from_now_on", "compiling", "exact_compilation"]
+
+
+class _Compiling:
+    """A lock among threads; it is free in a forked process."""
+
+    def __init__(self) -> None:
+        self.renew()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self.renew)
+
+    def renew(self) -> None:
+        self.lock = threading.RLock()
+
+
+_COMPILING = _Compiling()
+
+
+@contextlib.contextmanager
+def compiling() -> Iterator[None]:
+    """Let only one thread of this process compile at a time.
+
+    While PyTensor infers shapes it sets flags (`cxx`, `optdb__max_use_ratio`) for all threads. A
+    graph that another thread rewrites meanwhile comes out different. If two threads overlap, the
+    second restores the values that the first had set, not the original ones.
+    """
+    with _COMPILING.lock:
+        yield
 
 
 class _Exactness:
-    """How many ask at a time, in threads perhaps, to compile without fastmath."""
+    """Counts the users, over all threads, that need fastmath off; the last one restores it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._n_users = 0
         self._before = True
 
-    def begin(self) -> None:
+    def acquire(self) -> None:
         with self._lock:
             if not self._n_users:
                 self._before = pytensor.config.numba__fastmath
                 pytensor.config.numba__fastmath = False
             self._n_users += 1
 
-    def end(self) -> None:
+    def release(self) -> None:
         with self._lock:
             self._n_users -= 1
             if not self._n_users:
@@ -40,13 +68,13 @@ def exact_compilation(fastmath: bool) -> Iterator[None]:
     if fastmath:
         yield
         return
-    _EXACTNESS.begin()
+    _EXACTNESS.acquire()
     try:
         yield
     finally:
-        _EXACTNESS.end()
+        _EXACTNESS.release()
 
 
 def compile_from_now_on(fastmath: bool) -> None:
-    """Compile in this process with or without fastmath, whatever its default is."""
+    """Set whether this process compiles with fastmath, from now on."""
     pytensor.config.numba__fastmath = fastmath

@@ -1,4 +1,4 @@
-"""From the values of the free variables to those of the value variables, which are sampled."""
+"""Compute the value variables, which are sampled, from the free variables."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,7 +13,7 @@ Values = np.ndarray[Any, Any]
 
 
 def free_names(model: Any) -> dict[str, str]:
-    """Return the names of the value variables, each with that of its free variable."""
+    """Return the name of the free variable for each name of a value variable."""
     return {str(model.rvs_to_values[rv].name): str(rv.name) for rv in model.free_RVs}
 
 
@@ -41,7 +41,7 @@ def unconstrained_draws(model: Any, draws: Mapping[str, Values]) -> dict[str, Va
 
 
 def _forward(model: Any, names: list[str]) -> Callable[..., list[Any]]:
-    """Return a function of all free variables that gives some value variables."""
+    """Compile a function of all free variables that returns some value variables."""
     inputs = {rv: rv.type(f"{rv.name}_drawn") for rv in model.free_RVs}
     outputs = []
     for rv, drawn in inputs.items():

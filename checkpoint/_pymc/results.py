@@ -1,39 +1,36 @@
-"""From recorded rows to what `pm.sample` of the installed PyMC returns."""
+"""Make the result of the installed PyMC's `pm.sample` from recorded rows."""
 
 import inspect
 import re
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from copy import copy
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from pymc.backends.base import MultiTrace
 from pymc.backends.ndarray import NDArray
 from pymc.sampling import mcmc
 from pymc.sampling.parallel import Draw
 from pymc.stats.convergence import SamplerWarning, log_warning_stats
 
-from checkpoint import plain
+from checkpoint._pymc.progress import without_time
 from checkpoint._pymc.setup import Preparation
 from checkpoint._pymc.steps import plain_classes
+from checkpoint.errors import warn_caller
+from checkpoint.format import plain
 
 __all__ = [
-    "STAT_NAMES",
+    "MultiTrace",
+    "Packaging",
     "as_draw",
     "log_warnings_of",
     "package",
-    "stat_objects",
+    "recorder_into",
     "stats_columns",
     "trace_of",
 ]
-
-STAT_NAMES = {
-    "model_logp": "lp",
-    "mean_tree_accept": "acceptance_rate",
-    "depth": "tree_depth",
-    "tree_size": "n_steps",
-}
-"""PyMC's names of stats -> those in the result."""
 
 
 def stats_columns(step: Any) -> list[tuple[int, str, str]]:
@@ -53,12 +50,77 @@ def log_warnings_of(stats: Sequence[Mapping[str, Any]]) -> None:
 
 
 def as_draw(chain: int, is_last: bool, draw_idx: int, tuning: bool, stats: Any, point: Any) -> Any:
-    """Return what `pm.sample` hands to a callback."""
+    """Return the draw that `pm.sample` passes to a callback."""
     return Draw(chain, is_last, draw_idx, tuning, stats, point)
 
 
+@dataclass(frozen=True)
+class Packaging:
+    """The objects of PyMC that make a result from recorded rows.
+
+    Attributes
+    ----------
+    model : Model
+    recorder : NDArray
+        Knows which variables are recorded.
+    stats_dtypes : list of dict
+        For each step method, dtypes of its stats by name.
+    tune : int
+    """
+
+    model: Any
+    recorder: NDArray
+    stats_dtypes: list[dict[str, Any]]
+    tune: int
+
+    @staticmethod
+    def of(preparation: Preparation) -> "Packaging":
+        """Return the packaging of a run that is ready to draw."""
+        stats_dtypes = preparation.step.stats_dtypes
+        return Packaging(preparation.model, preparation.recorder, stats_dtypes, preparation.tune)
+
+    @staticmethod
+    def without_compiling(
+        model: Any,
+        variables: Mapping[str, tuple[Any, tuple[int, ...]]],
+        stats_dtypes: list[dict[str, Any]],
+        tune: int,
+    ) -> "Packaging":
+        """Return the packaging of a finished run.
+
+        `variables` has the dtype and shape of each recorded variable by name, in PyMC's order.
+        """
+        known = {str(var.name): var for var in model.unobserved_value_vars}
+        recorder = NDArray(
+            model=model,
+            vars=[known[name] for name in variables],
+            fn=_computes_nothing,
+            var_shapes={name: shape for name, (_, shape) in variables.items()},
+            var_dtypes={name: dtype for name, (dtype, _) in variables.items()},
+        )
+        return Packaging(model, recorder, stats_dtypes, tune)
+
+
+def _computes_nothing(*args: Any, **kwargs: Any) -> Any:
+    raise NotImplementedError("This trace was made of a finished run: nothing was compiled.")
+
+
+def recorder_into(trace: Any) -> Callable[[Any, Any, bool], None]:
+    """Return a function that records a point, stats and the phase in a trace of PyMC's."""
+
+    def record(point: Any, stats: Any, in_warmup: bool) -> None:
+        trace.record(point, stats, in_warmup=in_warmup)
+
+    # PyMC 5.28.0 and 5.28.1 do not take `in_warmup`.
+    return (
+        record
+        if "in_warmup" in inspect.signature(trace.record).parameters
+        else (lambda point, stats, in_warmup: trace.record(point, stats))
+    )
+
+
 def trace_of(
-    preparation: Preparation,
+    packaging: Packaging,
     chain: int,
     values: Mapping[str, np.ndarray[Any, Any]],
     stats: Mapping[tuple[int, str], np.ndarray[Any, Any]],
@@ -68,7 +130,7 @@ def trace_of(
 
     Parameters
     ----------
-    preparation : Preparation
+    packaging : Packaging
     chain : int
     values : mapping of str to ndarray
         Recorded variables, each ``(n_rows, *shape)``.
@@ -77,37 +139,31 @@ def trace_of(
     n_rows : int
         Recorded draws, warm-up included.
     """
-    trace: Any = copy(preparation.recorder)
-    trace.setup(n_rows, chain, preparation.step.stats_dtypes)
+    trace: Any = copy(packaging.recorder)
+    # Make room for no draws: the recorded arrays are put in. The copy must not share its own.
+    trace.samples, trace._stats = {}, None
+    trace.setup(0, chain, packaging.stats_dtypes)
     trace.samples = {name: np.asarray(values[name]) for name in trace.varnames}
     trace._stats = [
         {name: _stat_values(stats[i, name], dtype) for name, dtype in dtypes.items()}
-        for i, dtypes in enumerate(preparation.step.stats_dtypes)
+        for i, dtypes in enumerate(packaging.stats_dtypes)
     ]
-    trace.draw_idx = n_rows
+    trace.draws = trace.draw_idx = n_rows
     return trace
 
 
 def _stat_values(values: np.ndarray[Any, Any], dtype: Any) -> np.ndarray[Any, Any]:
     if values.dtype != object:
         return values.astype(dtype, copy=False)
-    return stat_objects(values).astype(dtype, copy=False)
-
-
-def stat_objects(texts: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return the objects, such as warnings, of which a stat has the texts; None for none."""
-    classes = plain_classes()
-    rebuilt = np.empty(texts.shape, dtype=object)
-    for index, text in np.ndenumerate(texts):
-        rebuilt[index] = plain.loads(text, classes) if text else None
-    return rebuilt
+    return plain.stat_objects(values, plain_classes()).astype(dtype, copy=False)
 
 
 def package(
-    preparation: Preparation,
+    packaging: Packaging,
     traces: Sequence[NDArray],
     *,
     sampling_time: float,
+    says_time: bool,
     discard_tuned_samples: bool,
     compute_convergence_checks: bool,
     return_inferencedata: bool,
@@ -115,22 +171,26 @@ def package(
     idata_kwargs: Mapping[str, Any] | None,
     quiet: bool,
 ) -> Any:
-    """Return what `pm.sample` returns, made and checked by the same function of PyMC."""
+    """Return what `pm.sample` returns, made and checked by the same function of PyMC.
+
+    With `says_time`, PyMC logs how long sampling took.
+    """
     known = inspect.signature(mcmc._sample_return).parameters
     optional = {"quiet": quiet} if "quiet" in known else {}
-    return mcmc._sample_return(
-        run=None,
-        traces=traces,
-        tune=preparation.tune,
-        t_sampling=sampling_time,
-        discard_tuned_samples=discard_tuned_samples,
-        compute_convergence_checks=compute_convergence_checks,
-        return_inferencedata=return_inferencedata,
-        keep_warning_stat=keep_warning_stat,
-        idata_kwargs=dict(idata_kwargs or {}),
-        model=preparation.model,
-        **optional,
-    )
+    with nullcontext() if says_time else without_time():
+        return mcmc._sample_return(
+            run=None,
+            traces=traces,
+            tune=packaging.tune,
+            t_sampling=sampling_time,
+            discard_tuned_samples=discard_tuned_samples,
+            compute_convergence_checks=compute_convergence_checks,
+            return_inferencedata=return_inferencedata,
+            keep_warning_stat=keep_warning_stat,
+            idata_kwargs=dict(idata_kwargs or {}),
+            model=packaging.model,
+            **optional,
+        )
 
 
 def warn_about_arguments(discard_tuned_samples: bool, return_inferencedata: bool) -> None:
@@ -139,10 +199,9 @@ def warn_about_arguments(discard_tuned_samples: bool, return_inferencedata: bool
     if not return_inferencedata and re.search(
         r"`return_inferencedata=False` is deprecated", source
     ):
-        warnings.warn(
+        warn_caller(
             "`return_inferencedata=False` is deprecated and will be removed in a future "
             "release. Use the default `return_inferencedata=True` and work with the "
             "returned `InferenceData` object.",
             FutureWarning,
-            stacklevel=3,
         )

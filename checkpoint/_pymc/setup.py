@@ -1,8 +1,8 @@
-"""Set up a run as `pm.sample` does, from its arguments or from what a store remembers.
+"""Set up a run as `pm.sample` does, from its arguments or from what a store has recorded.
 
 `prepare` follows the first half of `pm.sample` line by line: the same calls in the same order
-draw the same random numbers, which is what makes the runs equal. `prepare_again` skips the
-initialisation and puts the remembered start, mass matrix and generators in its place.
+draw the same random numbers, which makes the runs equal. `prepare_again` skips the initialisation
+and uses the recorded initial points, mass matrix and generators instead.
 """
 
 import contextlib
@@ -26,6 +26,8 @@ from pymc.step_methods.hmc import quadpotential
 from pymc.util import get_random_generator
 from pytensor.compile.mode import get_mode
 
+from checkpoint._pymc.compile_mode import check_mode
+from checkpoint._pymc.exactness import compiling
 from checkpoint._pymc.steps import Step, compile_again, is_population, relink_potential
 from checkpoint.errors import ArgumentError, ChainError, UnknownArgumentError
 
@@ -92,7 +94,7 @@ class Preparation:
     sequential : bool
         Whether PyMC would have used its driver for one process.
     is_started : bool
-        Whether the step method was started by who drives it, not by a driver of PyMC's.
+        Whether the caller, not a driver of PyMC's, has started the step method.
     """
 
     model: Any
@@ -123,6 +125,7 @@ class Preparation:
         return [str(var.name) for var in self.model.value_vars]
 
 
+@compiling()
 def prepare(arguments: Arguments) -> Preparation:
     """Set up a new run.
 
@@ -136,7 +139,7 @@ def prepare(arguments: Arguments) -> Preparation:
     except SamplingError as error:
         raise ChainError(
             f"The chains cannot start: {error} Nothing was written. "
-            "Mend the model or its initvals, then run the same command again."
+            "Fix the model or its initvals, then run the same command again."
         ) from error
 
 
@@ -170,21 +173,22 @@ def _prepare(arguments: Arguments) -> Preparation:
     return plan.finish(step, [dict(point) for point in initial_points], rngs)
 
 
+@compiling()
 def prepare_again(
     arguments: Arguments,
     initial_points: list[Point],
     rngs: list[np.random.Generator],
     potential: Mapping[str, Any],
 ) -> Preparation:
-    """Set up a run that a store remembers.
+    """Set up a run that a store has recorded.
 
     Parameters
     ----------
     arguments : Arguments
     initial_points, rngs
-        What `prepare` once returned.
+        As `prepare` returned them when the run began.
     potential : mapping of str to object
-        Attributes of the mass matrix that `pm.init_nuts` once made, and that stay fixed.
+        Fixed attributes of the mass matrix that `pm.init_nuts` made when the run began.
     """
     plan = _Plan(replace(arguments, chains=len(initial_points)))
     if plan.initialises_nuts:
@@ -195,7 +199,7 @@ def prepare_again(
 
 
 class _Plan:
-    """What pm.sample decides from its arguments before it draws a random number."""
+    """The decisions of `pm.sample` from its arguments, before it draws a random number."""
 
     def __init__(self, arguments: Arguments) -> None:
         self.arguments = arguments
@@ -321,7 +325,7 @@ def _default_tune(step: Step, tune: int | None) -> int:
 
 
 def _tune_for_init(tune: int | None) -> int | None:
-    """PyMC 5 has the default in the signature of `sample`, PyMC 6 passes None on."""
+    """Return `tune` as `pm.sample` passes it to `pm.init_nuts`: PyMC 6 keeps None."""
     if tune is None and inspect.signature(pm.sample).parameters["tune"].default is not None:
         return int(inspect.signature(pm.sample).parameters["tune"].default)
     return tune
@@ -343,6 +347,7 @@ def _trace_vars(model: Any, var_names: Sequence[str] | None) -> Any:
 
 def _resolve_compile_kwargs(arguments: Arguments) -> dict[str, Any]:
     compile_kwargs = dict(arguments.compile_kwargs)
+    check_mode(arguments.backend, compile_kwargs.get("mode"))
     if arguments.backend is None:
         return compile_kwargs
     if "mode" in compile_kwargs:

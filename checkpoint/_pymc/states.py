@@ -1,8 +1,8 @@
-"""PyMC's own sampling states: put into a step method, and held against the draws they are of.
+"""Put PyMC's own sampling states into step methods, and adjust them to the recorded draws.
 
-`ZarrTrace` stores what `step.sampling_state` returns. It lacks the counter of divergences. It
-may be ahead of the draws: PyMC writes it when sampling is interrupted, after draws that it then
-does not write, and before the count of draws when it is killed in between.
+PyMC's `ZarrTrace` stores what `step.sampling_state` returns, which lacks the counter of
+divergences. The state may be ahead of the recorded draws: on an interrupt PyMC stores it but drops
+the draws since the last full chunk, and a kill may come between the state and the count of draws.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from pymc.step_methods.hmc.quadpotential import (
 )
 
 from checkpoint._pymc.setup import Preparation
-from checkpoint._pymc.steps import StateItem, flatten, state_items, step_name
+from checkpoint._pymc.steps import Role, StateItem, flatten, state_items, step_name
 
 __all__ = [
     "StateMismatchError",
@@ -34,13 +34,13 @@ __all__ = [
 
 
 class StateMismatchError(Exception):
-    """A state is of another step method than it is to be put into."""
+    """A state belongs to another step method than the one it is put into."""
 
 
 def root_generator(state: Any, chain: int) -> tuple[Any, np.random.Generator]:
-    """Return the seed of the run that a chain's state is of, and a generator made of it.
+    """Return the seed of the run that a chain's state belongs to, and its root generator.
 
-    The state has the entropy of the run and the place of the chain among its children.
+    The state has the entropy of the run, and the index of the chain among its spawned children.
     """
     depth = 0
     while hasattr(state, "methods"):
@@ -57,7 +57,7 @@ def root_generator(state: Any, chain: int) -> tuple[Any, np.random.Generator]:
 
 
 def adopt_potential(preparation: Preparation, state: Any) -> None:
-    """Give the mass matrix that `pm.init_nuts` made what is fixed in a state of it."""
+    """Set the fixed attributes of the mass matrix that `pm.init_nuts` made from a state."""
     if not preparation.is_initialised:
         return
     potential: Any = preparation.step.potential
@@ -81,7 +81,7 @@ def set_state(step: Any, state: Any, n_divergences: Sequence[int | None]) -> Non
     step : step method
     state : StepMethodState or CompoundStepState
     n_divergences : sequence of int or None
-        For each step method its last stat of that name.
+        For each step method the last value of its stat `divergences`.
 
     Raises
     ------
@@ -102,10 +102,10 @@ def set_state(step: Any, state: Any, n_divergences: Sequence[int | None]) -> Non
 
 
 def constants_of(step: Any) -> Iterator[tuple[int, StateItem]]:
-    """Yield what the script decided of each step method, as (its place, item)."""
+    """Yield the constants of each step method, as (index of the step method, item)."""
     for step_idx, method in enumerate(flatten(step)):
         for item in state_items(method):
-            if item.role == "constant":
+            if item.role is Role.CONSTANT:
                 yield step_idx, item
 
 
@@ -119,7 +119,7 @@ def lacks_mass_matrix(preparation: Preparation) -> bool:
 
 
 def set_back(step: Any, n_draws: int, tune: int) -> None:
-    """Set what counts draws in a state that is ahead of them, so that the chain goes on."""
+    """Set the counters of a state that is ahead of the draws back to `n_draws`."""
     for method in flatten(step):
         if isinstance(method, BaseHMC):
             method.iter_count = n_draws
@@ -131,7 +131,7 @@ def set_back(step: Any, n_draws: int, tune: int) -> None:
 
 
 def divergence_stats(stats: Mapping[tuple[int, str], Any], n_methods: int) -> list[int | None]:
-    """Return the last count of divergences of each step method, or None where there is none."""
+    """Return the last count of divergences of each step method, None if it has no such stat."""
     return [
         int(stats[i, "divergences"][-1]) if (i, "divergences") in stats else None
         for i in range(n_methods)

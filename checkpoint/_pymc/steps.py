@@ -1,14 +1,14 @@
-"""Step methods: what their state is, how a chain starts, how to copy one.
+"""Step methods of PyMC: list the fields of their state, start a chain, make copies.
 
-PyMC's state classes are the source. Where they leave out what the next draw needs, or name
-what does not exist, the tables here say what is right.
+PyMC's state classes declare the state. Where they omit what the next draw needs, or declare a
+field wrongly, the tables here correct them.
 """
 
 import dataclasses
+import enum
 import io
 import pickle
-import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import copy
 from typing import Any
 
@@ -27,13 +27,16 @@ from pytensor.compile import Function
 from pytensor.graph.basic import Variable
 from pytensor.graph.op import Op
 
-from checkpoint.errors import ExactnessWarning
-from checkpoint.generators import generator_from_json, generator_to_json
+from checkpoint.errors import ExactnessWarning, warn_caller
+from checkpoint.format.generators import generator_from_json, generator_to_json
 
 __all__ = [
+    "Role",
     "StateItem",
     "Step",
     "compile_again",
+    "compiled_functions",
+    "copies_of",
     "copy_generator",
     "copy_step",
     "copy_step_shallowly",
@@ -66,7 +69,7 @@ _UNDECLARED_CONSTANTS: tuple[tuple[type, tuple[str, ...]], ...] = (
     (pm.CategoricalGibbsMetropolis, ("astep",)),
 )
 
-# Declared as if they changed, and set by the constructor alone.
+# Declared as changing, but set only by the constructor.
 _IN_FACT_CONSTANT: tuple[tuple[type, frozenset[str]], ...] = (
     (BaseHMC, frozenset({"adapt_step_size", "Emax", "target_accept"})),
     (DualAverageAdaptation, frozenset({"_initial_step", "_target", "_k", "_t0", "_gamma"})),
@@ -86,6 +89,23 @@ _NUMBERS = {"order", "dimcats"}
 _ESTIMATORS = {"_variance_estimator", "_variance_estimator_grad"}
 
 
+class Role(enum.Enum):
+    """How a field of a state changes from draw to draw, which decides how it is stored."""
+
+    CONSTANT = enum.auto()
+    VALUE = enum.auto()
+    GROWING = enum.auto()
+    """A list to which draws append."""
+    GROWING_NEVER_READ = enum.auto()
+    """A list to which draws append, and of which no draw reads more than the length."""
+    NUMBERS = enum.auto()
+    """A list of fixed length, of integers or of tuples of them."""
+    ESTIMATOR = enum.auto()
+    """An object of PyMC's that estimates variances, or None."""
+    VARYING = enum.auto()
+    """A number that may become an array."""
+
+
 @dataclasses.dataclass(frozen=True)
 class StateItem:
     """One field of a step method's state, found by walking its state class.
@@ -95,16 +115,14 @@ class StateItem:
     path : str
         Dotted path of the attribute.
     value : object
-    role : str
-        ``"constant"``, or how it changes: ``"value"``, ``"growing"``, ``"growing, never read"``,
-        ``"numbers"``, ``"estimator"``, ``"varying"``.
+    role : Role
     owner : object
-        What has the attribute.
+        The object that has the attribute.
     """
 
     path: str
     value: Any
-    role: str
+    role: Role
     owner: Any
 
 
@@ -116,12 +134,12 @@ def flatten(step: Step) -> list[Step]:
 
 
 def step_name(step: Step) -> str:
-    """Return what a person calls a step method, with its variables."""
+    """Return the class of a step method and its variables, for messages."""
     return f"{type(step).__name__}({', '.join(str(v.name) for v in step.vars)})"
 
 
 def declares_state(step: Step) -> bool:
-    """Return whether a step method says what its state is."""
+    """Return whether a step method declares its state."""
     state_class = getattr(type(step), "_state_class", DataClassState)
     return bool(dataclasses.fields(state_class))
 
@@ -130,14 +148,14 @@ def state_items(step: Step) -> Iterator[StateItem]:
     """Yield every field of a step method's state."""
     for cls, name in _UNDECLARED:
         if isinstance(step, cls):
-            yield StateItem(name, getattr(step, name), "value", step)
+            yield StateItem(name, getattr(step, name), Role.VALUE, step)
     proposal = getattr(step, "proposal_dist", None)
     if proposal is not None:
-        yield StateItem("proposal_dist", type(proposal).__name__, "constant", step)
+        yield StateItem("proposal_dist", type(proposal).__name__, Role.CONSTANT, step)
         for name in ("s", "chol"):
             if hasattr(proposal, name):
                 value = np.asarray(getattr(proposal, name))
-                yield StateItem(f"proposal_dist.{name}", value, "constant", proposal)
+                yield StateItem(f"proposal_dist.{name}", value, Role.CONSTANT, proposal)
     yield from _walk(step, "")
 
 
@@ -148,7 +166,7 @@ def _walk(owner: Any, prefix: str) -> Iterator[StateItem]:
                 value = getattr(owner, name)
                 if callable(value) and hasattr(value, "__name__"):
                     value = value.__name__
-                yield StateItem(prefix + name, value, "constant", owner)
+                yield StateItem(prefix + name, value, Role.CONSTANT, owner)
     for field in dataclasses.fields(owner._state_class):
         if field.metadata.get("tensor_name"):
             continue
@@ -157,13 +175,13 @@ def _walk(owner: Any, prefix: str) -> Iterator[StateItem]:
         if field.name == "_mass_trace" and not owner._store_mass_matrix_trace:
             continue  # stays empty
         if field.metadata.get("frozen") or _is_in_fact_constant(owner, field.name):
-            yield StateItem(path, value, "constant", owner)
+            yield StateItem(path, value, Role.CONSTANT, owner)
         elif field.name in _ESTIMATORS and isinstance(
             owner, quadpotential.QuadPotentialDiagAdaptExp
         ):
-            yield StateItem(path, value, "estimator", owner)
+            yield StateItem(path, value, Role.ESTIMATOR, owner)
         elif isinstance(owner, pm.Metropolis) and field.name == "scaling":
-            yield StateItem(path, value, "varying", owner)
+            yield StateItem(path, value, Role.VARYING, owner)
         elif isinstance(value, WithSamplingState):
             yield from _walk(value, f"{path}.")
         else:
@@ -174,15 +192,15 @@ def _is_in_fact_constant(owner: Any, name: str) -> bool:
     return any(isinstance(owner, cls) and name in names for cls, names in _IN_FACT_CONSTANT)
 
 
-def _role(field: dataclasses.Field[Any], value: Any) -> str:
+def _role(field: dataclasses.Field[Any], value: Any) -> Role:
     if isinstance(value, list):
         if field.name in _GROWING_NEVER_READ:
-            return "growing, never read"
+            return Role.GROWING_NEVER_READ
         if field.name in _GROWING or field.metadata.get("append_only"):
-            return "growing"
+            return Role.GROWING
         if field.name in _NUMBERS and value:
-            return "numbers"
-    return "value"
+            return Role.NUMBERS
+    return Role.VALUE
 
 
 def make_estimator(n: int, state: dict[str, Any]) -> Any:
@@ -206,8 +224,8 @@ def start_chain(
 ) -> None:
     """Prepare a step method for the first draw of a chain, as PyMC's drivers do.
 
-    PyMC's driver for one process resets the tuning and its driver for several does not: which
-    of them a run began with stays with it.
+    PyMC's driver for one process (`sequential`) resets the tuning, and its driver for several does
+    not. All chains of a run start in the way that the run began with.
     """
     if hasattr(step, "setup_chain"):  # PyMC 6
         step.setup_chain(rng, tune, draws)
@@ -241,10 +259,15 @@ def copy_generator(generator: np.random.Generator) -> np.random.Generator:
 
 
 def copy_step(step: Step) -> Step:
-    """Copy a step method; what is compiled, and the model, are shared."""
+    """Copy a step method; the copy shares the model and the compiled functions."""
+    return copies_of(step)()
+
+
+def copies_of(step: Step) -> Callable[[], Step]:
+    """Return a function that makes copies of a step method in its current state."""
     shared: dict[int, Any] = {}
     data = dump_step(step, shared)
-    return load_step(data, shared)
+    return lambda: load_step(data, shared)
 
 
 def copy_step_shallowly(step: Step) -> Step:
@@ -278,33 +301,39 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is unt
         self._shared = shared
         self._index = {id(value): key for key, value in shared.items()}
         self._types = _shared_types()
+        self._generators: dict[int, np.random.Generator] = {}
 
-    def persistent_id(self, value: Any) -> int | None:
+    def persistent_id(self, value: Any) -> Any:
+        # Generators go in as data: a pickle in a store must not name a function of this package.
+        if isinstance(value, np.random.Generator):
+            self._generators[id(value)] = value  # kept, so that its id stays its own
+            return "generator", id(value), generator_to_json(value)
         if not isinstance(value, self._types):
             return None
         key = self._index.setdefault(id(value), len(self._index))
         self._shared[key] = value
         return key
 
-    def reducer_override(self, value: Any) -> Any:
-        if isinstance(value, np.random.Generator):
-            return generator_from_json, (generator_to_json(value),)
-        return super().reducer_override(value)
-
 
 class _Unpickler(pickle.Unpickler):
     def __init__(self, stream: io.BytesIO, shared: dict[int, Any]) -> None:
         super().__init__(stream)
         self._shared = shared
+        self._generators: dict[int, np.random.Generator] = {}
 
-    def persistent_load(self, key: int) -> Any:
-        return self._shared[key]
+    def persistent_load(self, key: Any) -> Any:
+        if not isinstance(key, tuple):
+            return self._shared[key]
+        _, which, document = key
+        if which not in self._generators:
+            self._generators[which] = generator_from_json(document)
+        return self._generators[which]
 
 
 def compile_again(step: Step) -> Step:
-    """Make a step method again, by its own constructor, if it was compiled with fastmath.
+    """Construct a step method again, without fastmath, if it was compiled with it.
 
-    Who passes `step=` compiles before `sample` can ask for exactness.
+    A step method passed as `step=` was compiled before `sample` could turn fastmath off.
     """
     if not uses_fastmath(step):
         return step
@@ -315,22 +344,22 @@ def compile_again(step: Step) -> Step:
         args, kwargs = arguments
         step = type(step)(*args, **kwargs)
     if uses_fastmath(step):
-        warnings.warn(
+        warn_caller(
             f"The step method {step_name(step)} holds functions compiled with fastmath: a cold and "
             "a warm compile cache differ in the last bit, and a resumed run may. Make it within "
             "pytensor.config.change_flags(numba__fastmath=False).",
             ExactnessWarning,
-            stacklevel=2,
         )
     return step
 
 
 def uses_fastmath(step: Step) -> bool:
     """Return whether a step method has functions that were compiled with fastmath."""
-    return any(_uses_fastmath(function) for function in _functions(step))
+    return any(_uses_fastmath(function) for function in compiled_functions(step))
 
 
-def _functions(step: Step) -> list[Any]:
+def compiled_functions(step: Step) -> list[Any]:
+    """Return the compiled functions that a step method has."""
     shared: dict[int, Any] = {}
     dump_step(step, shared)
     found = [getattr(value, "_pytensor_function", value) for value in shared.values()]

@@ -1,11 +1,11 @@
-"""Fields of a step method's state: each knows its columns, how to take and how to restore it.
+"""Fields of a step method's state. Each defines its columns, its capture and its restoration.
 
-A field that changes is *taken* after each draw, as cheaply as can be, and *settled* into rows
-when they are committed. The path of a field is the path of the attribute, dots included.
+A field is *taken* (captured) after each draw, as cheaply as possible, and *settled* (written into
+rows) when the rows are committed. The path of a field is that of the attribute, dots included.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from operator import attrgetter
@@ -13,10 +13,12 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from checkpoint import plain
-from checkpoint.arrays import TEXT
+from checkpoint.adapters.objects import CLASSES
+from checkpoint.adapters.scalar_types import TYPE_CODES, as_type, codes_of, exact_column
 from checkpoint.errors import UnsupportedStepError
-from checkpoint.rows import Column, RowSource, Values
+from checkpoint.format import plain
+from checkpoint.format.arrays import TEXT
+from checkpoint.format.rows import Column, RowSource, Values
 
 __all__ = [
     "ArrayField",
@@ -52,7 +54,7 @@ class Field(ABC):
         return {"kind": self.kind, **{item.name: getattr(self, item.name) for item in fields(self)}}
 
     def column(self, name: str, dtype: str, shape: Sequence[int] = ()) -> Column:
-        """Return a column of this field; `name` is empty where there is just one."""
+        """Return a column of this field; `name` is empty if the field has only one."""
         path = self.path.replace(".", "/")
         return Column(f"{path}/{name}" if name else path, dtype, tuple(shape))
 
@@ -63,28 +65,37 @@ class Field(ABC):
 
     @cached_property
     def get(self) -> Callable[[Any], Any]:
-        """Read the attribute of a step method."""
+        """Function that reads the attribute of a step method."""
         return attrgetter(self.path)
 
     def taker(self) -> Callable[[Any], Any]:
-        """Return what takes the field of one step method, draw after draw."""
+        """Return a function that captures the field of one step method after each draw."""
         return self.take
 
     def take(self, step: Any) -> Any:
-        """Return the field's value now, as something that later draws do not change."""
+        """Return the field's current value, in a form that later draws do not change."""
         return self.get(step)
 
     @abstractmethod
     def settle(self, taken: Sequence[Any]) -> tuple[Values, ...]:
-        """Return the rows of each column from what was taken."""
+        """Return the rows of each column for the captured values."""
 
     @abstractmethod
     def read(self, rows: RowSource, prefix: str, draw_idx: int) -> Any:
         """Return the value recorded at a draw."""
 
+    def bound(self, constants: Mapping[str, Any]) -> "Field":
+        """Return the field with those constants of its step method that it needs."""
+        return self
+
+    def parts(self, rows: RowSource, prefix: str, draw_idx: int) -> Mapping[str, Any]:
+        """Return the values recorded at a draw, by attribute path; most fields have just one."""
+        return {self.path: self.read(rows, prefix, draw_idx)}
+
     def restore(self, step: Any, rows: RowSource, prefix: str, draw_idx: int) -> None:
-        """Set the field of `step` to what was recorded at a draw."""
-        set_attribute(step, self.path, self.read(rows, prefix, draw_idx))
+        """Set the field of `step` to the value recorded at a draw."""
+        for path, value in self.parts(rows, prefix, draw_idx).items():
+            set_attribute(step, path, value)
 
     def _changed(self, found: object) -> UnsupportedStepError:
         return UnsupportedStepError(
@@ -96,33 +107,56 @@ class Field(ABC):
 
 @dataclass(frozen=True)
 class ScalarField(Field):
-    """A number or a truth value."""
+    """A number or a truth value.
+
+    Attributes
+    ----------
+    type_idx : int or None
+        Index of this field among the type codes of the step method. None in stores that keep no
+        type for each draw; there all values have the one `type`.
+    """
 
     kind = "scalar"
     dtype: str
     type: str
+    type_idx: int | None = None
 
     @property
     def columns(self) -> tuple[Column, ...]:
         return (self.column("", self.dtype),)
 
     def settle(self, taken: Sequence[Any]) -> tuple[Values, ...]:
+        if self.type_idx is not None:
+            column = exact_column(taken, self.dtype)
+            if column is None:
+                raise self._changed(f"{type(taken[-1]).__name__} {taken[-1]!s:.40}")
+            return (column,)
         values = np.asarray(taken)
         if values.ndim != 1 or not np.can_cast(values.dtype, self.dtype, "same_kind"):
             raise self._changed(f"{values.dtype} {values.shape[1:]}")
         return (values.astype(self.dtype, copy=False),)
 
+    def type_codes(self, taken: Sequence[Any]) -> Values:
+        """Return the type codes of the captured values."""
+        codes = codes_of(taken)
+        if codes is None:
+            raise self._changed(f"{type(taken[-1]).__name__} {taken[-1]!s:.40}")
+        return codes
+
     def read(self, rows: RowSource, prefix: str, draw_idx: int) -> Any:
         value = rows.value(prefix + self.columns[0].path, draw_idx)
+        if self.type_idx is not None:
+            codes = rows.value(prefix + TYPE_CODES, draw_idx)
+            return as_type(value, int(codes[self.type_idx]))
         return _SCALAR_TYPES.get(self.type, np.dtype(self.dtype).type)(value)
 
 
 @dataclass(frozen=True)
 class ArrayField(Field):
-    """An array of fixed shape. Its rows are copied as they are taken, not settled.
+    """An array of fixed shape. Its rows are copied when they are taken, not when settled.
 
-    `order` is that of its memory, "C" or "F": linear algebra may take another way through the
-    other, and end in other last bits.
+    `order` is its memory order, "C" or "F". Linear algebra on an array in the other order may use
+    another algorithm, and differ in the last bits.
     """
 
     kind = "array"
@@ -135,9 +169,9 @@ class ArrayField(Field):
         return (self.column("", self.dtype, self.shape),)
 
     def check(self, step: Any) -> None:
-        """Hold that the array still has its shape; a row would take any that broadcasts."""
+        """Check the array's shape and dtype; a row would accept any shape that broadcasts."""
         value = np.asarray(super().take(step))
-        if value.shape != self.shape or not np.can_cast(value.dtype, self.dtype, "same_kind"):
+        if value.shape != self.shape or value.dtype != self.dtype:
             raise self._changed(f"{value.dtype} {value.shape}")
 
     def take(self, step: Any) -> Any:
@@ -152,13 +186,13 @@ class ArrayField(Field):
 
 
 def memory_order(order: str) -> Literal["C", "F"]:
-    """Return an order read from a store as numpy takes it."""
+    """Return a memory order read from a store, typed as numpy expects it."""
     return "F" if order == "F" else "C"
 
 
 @dataclass(frozen=True)
 class VaryingField(Field):
-    """A vector whose length changes, up to a largest; rows hold it filled up with zeros.
+    """A vector of varying length, up to a maximum; rows hold it padded with zeros.
 
     The scaling of an element-wise Metropolis is one number until it is first tuned.
     """
@@ -172,13 +206,13 @@ class VaryingField(Field):
         return (self.column("length", "<i8"), self.column("values", self.dtype, (self.n_max,)))
 
     def take(self, step: Any) -> Any:
-        return np.array(self.get(step), dtype=self.dtype)
+        return np.array(self.get(step))
 
     def settle(self, taken: Sequence[Any]) -> tuple[Values, ...]:
         values = np.zeros((len(taken), self.n_max), dtype=self.dtype)
         for i, vector in enumerate(taken):
-            if vector.ndim != 1 or len(vector) > self.n_max:
-                raise self._changed(f"an array of shape {vector.shape}")
+            if vector.ndim != 1 or len(vector) > self.n_max or vector.dtype != self.dtype:
+                raise self._changed(f"an array of {vector.dtype}, of shape {vector.shape}")
             values[i, : len(vector)] = vector
         return np.array([len(vector) for vector in taken]), values
 
@@ -189,7 +223,7 @@ class VaryingField(Field):
 
 @dataclass(frozen=True)
 class NumbersField(Field):
-    """A list of integers, or of equally long tuples of them, of fixed length."""
+    """A list of fixed length, of integers or of equally long tuples of integers."""
 
     kind = "numbers"
     shape: tuple[int, ...]
@@ -216,13 +250,14 @@ class EstimatorField(Field):
     kind = "estimator"
     n: int
     alpha: float
+    dtype: str = "<f8"
 
     @property
     def columns(self) -> tuple[Column, ...]:
         return (
             self.column("is_set", "|b1"),
-            self.column("_mean", "<f8", (self.n,)),
-            self.column("_variance", "<f8", (self.n,)),
+            self.column("_mean", self.dtype, (self.n,)),
+            self.column("_variance", self.dtype, (self.n,)),
         )
 
     def take(self, step: Any) -> Any:
@@ -232,9 +267,11 @@ class EstimatorField(Field):
         return estimator._mean.copy(), estimator._variance.copy()
 
     def settle(self, taken: Sequence[Any]) -> tuple[Values, ...]:
-        zeros = np.zeros(self.n)
+        zeros = np.zeros(self.n, dtype=self.dtype)
         pairs = [item or (zeros, zeros) for item in taken]
-        means, variances = np.array(pairs, dtype="<f8").swapaxes(0, 1)
+        if any(vector.dtype != self.dtype for pair in pairs for vector in pair):
+            raise self._changed(f"one of {pairs[-1][0].dtype} and {pairs[-1][1].dtype}")
+        means, variances = np.array(pairs, dtype=self.dtype).swapaxes(0, 1)
         return np.array([item is not None for item in taken]), means, variances
 
     def read(self, rows: RowSource, prefix: str, draw_idx: int) -> Any:
@@ -274,7 +311,5 @@ class TextField(Field):
         return (values,)
 
     def read(self, rows: RowSource, prefix: str, draw_idx: int) -> Any:
-        from checkpoint._pymc.steps import plain_classes
-
         text = rows.value(prefix + self.columns[0].path, draw_idx)
-        return plain.loads(text, plain_classes()) if text else None
+        return plain.loads(text, CLASSES) if text else None

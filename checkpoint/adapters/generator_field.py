@@ -6,11 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from checkpoint import plain
 from checkpoint.adapters.fields import Field
-from checkpoint.arrays import TEXT
-from checkpoint.generators import WordReader, generator_from_words, generator_words, words_of_raw
-from checkpoint.rows import Column, RowSource, Values
+from checkpoint.format import plain
+from checkpoint.format.arrays import TEXT
+from checkpoint.format.generators import (
+    WordReader,
+    generator_from_words,
+    generator_words,
+    words_of_raw,
+)
+from checkpoint.format.rows import Column, RowSource, Values
 
 __all__ = ["GeneratorField"]
 
@@ -19,9 +24,9 @@ __all__ = ["GeneratorField"]
 class GeneratorField(Field):
     """A numpy Generator with its seed sequence.
 
-    `entropy` (as text, for its many digits) and `pool_size` are the same in all chains of a
-    run. The columns are the words of the bit generator, and the number of children spawned with
-    the spawn key behind it.
+    `entropy` (as text, since it has many digits) and `pool_size` are the same in all chains of a
+    run. One column holds the words of the bit generator, the other the number of spawned children
+    followed by the spawn key.
     """
 
     kind = "generator"
@@ -32,7 +37,7 @@ class GeneratorField(Field):
 
     @classmethod
     def of(cls, path: str, generator: np.random.Generator) -> "GeneratorField":
-        """Return the field that a generator is."""
+        """Return the field that describes a generator."""
         seed_seq: Any = generator.bit_generator.seed_seq
         entropy = seed_seq.entropy
         is_number = isinstance(entropy, int | np.integer)
@@ -45,7 +50,7 @@ class GeneratorField(Field):
         )
 
     def check(self, step: Any) -> None:
-        """Hold that the generator is of the family that was described."""
+        """Check that bit generator, entropy and pool size are still those of the field."""
         found = self.of(self.path, self.get(step))
         if found != self:
             raise self._changed(f"a {found.bit_generator} of entropy {found.entropy}")

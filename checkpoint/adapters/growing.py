@@ -1,4 +1,4 @@
-"""Lists that grow with the run: what each draw appended, and the list again."""
+"""Lists that grow with the run, stored as the item that each draw appends."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,16 +7,17 @@ from typing import Any
 import numpy as np
 
 from checkpoint.adapters.fields import Field, set_attribute
-from checkpoint.rows import Column, RowSource, Values
+from checkpoint.adapters.scalar_types import TYPE_CODES, as_type, codes_of, exact_column
+from checkpoint.format.rows import Column, RowSource, Values
 
 __all__ = ["GrowingField", "Tail"]
 
 
 class Tail(list[Any]):
-    """A list that keeps its last item only, and counts what was appended.
+    """A list that keeps only its last item, and counts the appended items.
 
-    It takes the place of lists that a step method appends to and never reads, so that memory
-    does not grow with the run.
+    It replaces lists that a step method appends to and never reads, so that memory does not grow
+    with the run.
     """
 
     def __init__(self, n_appended: int = 0) -> None:
@@ -30,23 +31,26 @@ class Tail(list[Any]):
 
 @dataclass(frozen=True)
 class GrowingField(Field):
-    """A list that each draw, once it has begun, appends one item to.
+    """A list to which each draw appends one item, from some draw on.
 
-    Rows hold the item and the length.
+    Rows hold that item and the length of the list.
 
-    The list at a draw is the last `length` items up to it, so a list that loses items at its
-    front is covered as well.
+    The list at a draw consists of the items of the last `length` draws, so lists that lose items
+    at their front are covered too.
 
     Attributes
     ----------
     never_read : bool
-        Whether the step method only appends to the list; a `Tail` then takes its place.
+        Whether the step method only appends to the list; a `Tail` then replaces it.
+    type_idx : int or None
+        Index of the item among the type codes of the step method; None if it is an array.
     """
 
     kind = "growing"
     dtype: str
     shape: tuple[int, ...]
     never_read: bool
+    type_idx: int | None = None
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -80,18 +84,40 @@ class GrowingField(Field):
 
     def settle(self, taken: Sequence[Any]) -> tuple[Values, ...]:
         lengths = np.array([length for length, _ in taken], dtype="<i8")
+        items = [item for _, item in taken]
+        if self.type_idx is not None:
+            nothing = np.zeros((), self.dtype)[()]
+            column = exact_column([nothing if x is None else x for x in items], self.dtype)
+            if column is None:
+                raise self._changed(f"a list of {type(items[-1]).__name__}")
+            return lengths, column
         last = np.zeros((len(taken), *self.shape), dtype=self.dtype)
-        for i, (_, item) in enumerate(taken):
-            if item is not None:
-                last[i] = item
+        for i, item in enumerate(items):
+            if item is None:
+                continue
+            if self.shape and np.asarray(item).dtype != self.dtype:
+                raise self._changed(f"a list of {np.asarray(item).dtype}")
+            last[i] = item
         return lengths, last
+
+    def type_codes(self, taken: Sequence[Any]) -> Values:
+        """Return the type codes of the captured items."""
+        codes = codes_of([item for _, item in taken])
+        if codes is None:
+            raise self._changed(f"a list of {type(taken[-1][1]).__name__}")
+        return codes
 
     def read(self, rows: RowSource, prefix: str, draw_idx: int) -> Any:
         length_column, last_column = self.columns
         length = int(rows.value(prefix + length_column.path, draw_idx))
         if length == 0:
             return []
-        return list(rows.values(prefix + last_column.path, draw_idx + 1 - length, draw_idx + 1))
+        of_list = (draw_idx + 1 - length, draw_idx + 1)
+        items = list(rows.values(prefix + last_column.path, *of_list))
+        if self.type_idx is None:
+            return items
+        codes = rows.values(prefix + TYPE_CODES, *of_list)[:, self.type_idx].tolist()
+        return [as_type(item, code) for item, code in zip(items, codes, strict=True)]
 
     def restore(self, step: Any, rows: RowSource, prefix: str, draw_idx: int) -> None:
         if self.never_read:

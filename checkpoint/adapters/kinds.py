@@ -1,4 +1,4 @@
-"""All kinds of fields, by the name the store knows them by."""
+"""The classes of fields, by the names of their kinds in the store."""
 
 from typing import Any
 
@@ -13,6 +13,7 @@ from checkpoint.adapters.fields import (
 )
 from checkpoint.adapters.generator_field import GeneratorField
 from checkpoint.adapters.growing import GrowingField
+from checkpoint.adapters.mass_matrix import DiagonalField
 
 __all__ = ["field_from_json"]
 
@@ -27,13 +28,16 @@ _KINDS: dict[str, type[Field]] = {
         EstimatorField,
         TextField,
         VaryingField,
+        DiagonalField,
     )
 }
 
 
 def field_from_json(document: dict[str, Any]) -> Field:
     """Return the field that `Field.to_json` described."""
-    values: dict[str, Any] = {k: tuple(v) if k == "shape" else v for k, v in document.items()}
+    values: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in document.items()
+    }
     cls: Any = _KINDS[values.pop("kind")]
     field: Field = cls(**values)
     return field

@@ -1,6 +1,6 @@
-"""Step methods that declare no state: their pickled object, kept at commits.
+"""The adapter for step methods that declare no state: it keeps a pickle of them at commits.
 
-Only reached with ``allow_pickle=True``. The model and the compiled functions stay out of the
+It is only used with ``allow_pickle=True``. The model and the compiled functions stay out of the
 pickle: the step method is rebuilt around those of the resumed run. Step methods of this kind may
 draw from numpy's global generator (pymc-bart does), so its state is kept with them.
 """
@@ -14,8 +14,7 @@ import numpy as np
 
 from checkpoint._pymc.steps import dump_step, load_step
 from checkpoint.adapters.base import Adapter, AdapterSchema
-from checkpoint.arrays import TEXT
-from checkpoint.rows import Column, RowSource, Values
+from checkpoint.format.rows import RowSource, Values
 
 __all__ = ["INITIAL", "PickledAdapter", "pickled"]
 
@@ -24,25 +23,21 @@ INITIAL = "initial pickle"
 
 
 class PickledAdapter(Adapter):
-    """One text column per commit: the pickle in base 64."""
+    """Keeps the pickle as base 64 in one text column, once per commit."""
 
     def __init__(self, schema: AdapterSchema) -> None:
         self.schema = schema
 
-    @property
-    def columns(self) -> tuple[Column, ...]:
-        return (Column(f"{self.schema.prefix}pickle", TEXT, (), per_commit=True),)
-
     def start(self, step: Any, rng: np.random.Generator) -> Any:
-        # Every chain, whenever it begins, has the object that the run began with, and its own
-        # place in numpy's global stream.
+        # Every chain starts with the object that the run began with, and seeds numpy's global
+        # generator from the chain's own.
         loaded = _load(self.schema.constants[INITIAL], step)
         np.random.seed(int(rng.integers(1 << 32)))
         return loaded
 
     def attach(self, step: Any, data: Mapping[str, Values]) -> None:
         self._step = step
-        self._target = data[self.columns[0].path]
+        self._target = data[self.schema.columns[0].path]
 
     def take(self, row: int) -> None:
         """Do nothing: the object is pickled when its rows are settled."""
@@ -52,7 +47,7 @@ class PickledAdapter(Adapter):
             self._target[0] = pickled(self._step)
 
     def restore(self, step: Any, rows: RowSource, draw_idx: int) -> Any:
-        return _load(rows.value(self.columns[0].path, draw_idx), step)
+        return _load(rows.value(self.schema.columns[0].path, draw_idx), step)
 
 
 def pickled(step: Any) -> str:
@@ -63,7 +58,7 @@ def pickled(step: Any) -> str:
 
 def _load(text: str, step: Any) -> Any:
     shared: dict[int, Any] = {}
-    dump_step(step, shared)  # the walk numbers what is shared in the same order
+    dump_step(step, shared)  # numbers the shared objects in the order of the pickle
     data, global_state = pickle.loads(base64.b64decode(text))
     np.random.set_state(global_state)
     return load_step(data, shared)

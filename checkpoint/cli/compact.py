@@ -1,21 +1,23 @@
-"""`checkpoint compact`: drop from an archive what was superseded."""
+"""`checkpoint compact`: remove superseded values from a zip file."""
 
 from pathlib import Path
 
 import click
 
-from checkpoint.cli.archives import ARCHIVE, existing_archive, size
+from checkpoint.cli.text import ARCHIVE, existing_archive, say, size
+from checkpoint.cli.verbs import SUMMARIES
 from checkpoint.stores import ZipStore
 
 __all__ = ["compact"]
 
 
-@click.command()
+@click.command(short_help=SUMMARIES["compact"])
 @click.argument("archive", type=ARCHIVE)
 def compact(archive: Path) -> None:
-    """Drop from ARCHIVE, a run in a zip file, the values that were replaced or removed.
+    """Remove from ARCHIVE, a run in a zip file, the space of values that were replaced.
 
-    What is left is written to a new file, which then takes the place of the old one.
+    The current values are written to a new file, which then replaces ARCHIVE. Values that were
+    replaced or removed are left out.
     """
     existing_archive(archive)
     before = archive.stat().st_size
@@ -23,4 +25,4 @@ def compact(archive: Path) -> None:
     with store.locked():
         store.compact()
     after = archive.stat().st_size
-    click.echo(f"{archive}: {size(before)} before, {size(after)} now.")
+    say(f"{archive}: {size(before)} before, {size(after)} now.")

@@ -7,14 +7,14 @@ from typing import Any, Literal
 import click
 import numcodecs
 
-from checkpoint import hierarchy
-from checkpoint.arguments import UNSET
-from checkpoint.arrays import default_compressor
-from checkpoint.cli.archives import size
 from checkpoint.cli.models import MODEL_HELP, model_at
-from checkpoint.converting import convert as convert_run
+from checkpoint.cli.text import describe, say, size
+from checkpoint.cli.verbs import SUMMARIES
 from checkpoint.errors import ArgumentError, CheckpointWarning
-from checkpoint.manifest import Manifest
+from checkpoint.format.compressors import default_compressor
+from checkpoint.format.manifest import Manifest
+from checkpoint.hierarchy import read_root
+from checkpoint.runs.arguments import UNSET
 from checkpoint.stores import as_store
 
 __all__ = ["convert"]
@@ -22,16 +22,18 @@ __all__ = ["convert"]
 _COMPRESSORS = ("zstd", "blosc", "bz2", "gzip", "lz4", "lzma", "zlib", "none")
 
 
-@click.command()
+@click.command(short_help=SUMMARIES["convert"])
 @click.argument("source")
 @click.argument("target")
-@click.option("--zarr-format", type=int, help="2 or 3. That of SOURCE unless given.")
+@click.option("--zarr-format", type=int, help="2 or 3. Default: as in SOURCE.")
 @click.option(
     "--compressor",
     metavar="NAME",
-    help=f"One of {', '.join(_COMPRESSORS)}. That of SOURCE unless given.",
+    help=f"One of {', '.join(_COMPRESSORS)}. Default: as in SOURCE.",
 )
-@click.option("--draws-per-chunk", type=int, help="As in SOURCE unless given.")
+@click.option(
+    "--draws-per-chunk", type=int, help="Draws in a chunk of the arrays. Default: as in SOURCE."
+)
 @click.option(
     "--model",
     metavar="FILE.py:NAME",
@@ -49,18 +51,20 @@ def convert(
 ) -> None:
     """Write the run in SOURCE into TARGET, which must be empty.
 
-    Each is a directory, a zip file (its name ends in .zip) or the URL of an object store. SOURCE
-    is not changed; it may be interrupted, or at work. checkpoint.sample continues the run in
-    TARGET, bit for bit.
+    Each is a directory, a zip file (its name ends in .zip) or the URL of an object store. The run
+    in SOURCE may be interrupted, or still being sampled; it is not changed. checkpoint.sample
+    continues the run in TARGET, bit for bit.
 
-    SOURCE may also be a store that PyMC's ZarrTrace wrote, with --allow-pickle, or a netCDF
-    file of a result of sampling. Both need --model, and what was given to pm.sample beyond its
-    defaults can be given to checkpoint.convert in Python only. A warning says how exactly
-    the run goes on.
+    SOURCE may also be a store that PyMC's ZarrTrace wrote, with --allow-pickle, or a netCDF file
+    with a result of pm.sample. Both need --model. If pm.sample was given arguments that are not
+    defaults, call checkpoint.convert in Python, with the same arguments. A warning says what the
+    source lacks, and whether the run then continues bit for bit or in distribution only.
     """
+    from checkpoint import converting  # which imports PyMC
+
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", CheckpointWarning)
-        run = convert_run(
+        run = converting.convert(
             source,
             target,
             zarr_format=zarr_format,
@@ -71,20 +75,15 @@ def convert(
         )
     for warning in caught:
         if issubclass(warning.category, CheckpointWarning):
-            click.echo(f"Warning: {warning.message}", err=True)
-    recorded = ", ".join(map(str, run.draw_idx))
-    state = "finished" if run.finished else f"of {run.tune + run.draws}"
-    click.echo(
-        f"{source}: {run.chains} chain{'s' if run.chains > 1 else ''}, draws {recorded}, {state} "
-        f"({run.tune} warm-up)."
-    )
-    manifest = hierarchy.read_manifest(as_store(target))
+            say(f"Warning: {warning.message}", err=True)
+    say(f"{source}: {describe(run)}.")
+    manifest = read_root.read_manifest(as_store(target))
     assert manifest is not None  # it was written just now
-    click.echo(f"{target}: {_layout(manifest)}{_nbytes(target)}.")
+    say(f"{target}: {_layout(manifest)}{_nbytes(target)}.")
 
 
 def _compressor(name: str | None) -> Any:
-    """Return a compressor by its name, with the settings that are usual."""
+    """Return the compressor of a name, with its default settings."""
     if name is None:
         return UNSET
     if name not in _COMPRESSORS:
@@ -105,7 +104,7 @@ def _layout(manifest: Manifest) -> str:
 
 
 def _nbytes(target: str) -> str:
-    """Return what a target takes on this machine, as the end of a sentence."""
+    """Return the size of a local target as the end of a sentence; empty if there is none."""
     path = Path(target)
     if not path.exists():
         return ""

@@ -1,13 +1,11 @@
-"""What a run needs of a place to keep bytes, and a Zarr store at the same time.
+"""The interface of every store: that which a run uses, and that of a Zarr store.
 
-The first half of `Store` is synchronous, atomic and durable, and all that the run uses. The second
-is zarr's, built on it, so that zarr and xarray read and write the same place.
+The first half of `Store` is synchronous, atomic and durable, and is all that a run uses. The
+second half implements zarr's interface with the first, so that zarr and xarray can use the store.
 """
 
 import asyncio
-import contextlib
 import os
-import time
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -18,46 +16,56 @@ import zarr.abc.store
 from zarr.abc.store import OffsetByteRequest, RangeByteRequest, SuffixByteRequest
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 
-from checkpoint import layout
-from checkpoint.errors import ArgumentError, CheckpointError, RunLockedError, StoreWriteError
-from checkpoint.stores.holder import is_clock
+from checkpoint.errors import (
+    ArgumentError,
+    RunLockedError,
+    StoreUnreachableError,
+)
+from checkpoint.format import layout
+from checkpoint.stores.holder import Holder, clock_time, holder_in, is_clock
 
 T = TypeVar("T")
 
-__all__ = ["KeyTakenError", "Store", "checked_key", "explained", "locked_error"]
+__all__ = [
+    "KeyTakenError",
+    "Store",
+    "check_encodable",
+    "checked_key",
+    "locked_error",
+]
 
 
 class KeyTakenError(Exception):
-    """`Store.create` found its key present: another writer was first."""
+    """`Store.create` found that its key exists: another writer was first."""
 
 
 class Store(zarr.abc.store.Store):
-    """Named bytes with atomic, durable writes; a `zarr.abc.store.Store` as well.
+    """A mapping of keys to bytes with atomic, durable writes; also a `zarr.abc.store.Store`.
 
     A key is a relative path with ``/`` between its parts, as in zarr.
     """
 
     writes_in_workers: ClassVar[bool] = False
-    """Whether processes may write different keys at once; else one process writes for all."""
+    """Whether several processes may write different keys at once; if not, one writes for all."""
 
     @property
     @abstractmethod
     def name(self) -> str:
-        """What a person calls this store, for messages."""
+        """The name of this store in messages."""
 
     @property
     def place(self) -> Any:
-        """What tells where this is; equal if two stores are known to have the same keys."""
+        """The location; equal for two stores if they are known to have the same keys."""
         return self
 
     @abstractmethod
     def read(self, key: str) -> bytes | None:
-        """Return the value of `key`, or None.
+        """Return the value of `key`, or None if it has none.
 
         Raises
         ------
         DamagedStoreError
-            If the store keeps a checksum of the value, and it does not hold.
+            If the store keeps a checksum of the value, and the value fails it.
         """
 
     @abstractmethod
@@ -65,16 +73,16 @@ class Store(zarr.abc.store.Store):
         """Return whether `key` has a value."""
 
     def missing(self, keys: Iterable[str]) -> list[str]:
-        """Return those of the keys that have no value."""
+        """Return the keys, of those given, that have no value."""
         return [key for key in keys if not self.has(key)]
 
     @abstractmethod
     def keys(self, prefix: str = "") -> Iterator[str]:
-        """Return all keys that begin with `prefix`, in no order."""
+        """Return all keys that begin with `prefix`, in no particular order."""
 
     @abstractmethod
     def names(self, folder: str) -> list[str]:
-        """Return the names directly below `folder`, sorted; keys and folders alike."""
+        """Return the names of keys and folders directly below `folder`, sorted."""
 
     @abstractmethod
     def write(self, values: Mapping[str, bytes]) -> None:
@@ -92,59 +100,80 @@ class Store(zarr.abc.store.Store):
 
     @abstractmethod
     def remove(self, keys: Iterable[str]) -> None:
-        """Remove keys; missing ones are passed over. Need not be durable."""
+        """Remove keys; missing keys are ignored. The removal need not be durable."""
 
     def remove_all(self) -> None:
         """Remove the Zarr hierarchy, and nothing else; the caller holds the lock."""
-        self.remove([key for key in ("zarr.json", ".zgroup") if self.has(key)])  # no run from here
-        documents = ("zarr.json", ".zgroup", ".zarray")
+        self.remove(
+            [key for key in (layout.NODE, layout.GROUP_V2) if self.has(key)]
+        )  # no run from here
+        documents = (layout.NODE, layout.GROUP_V2, layout.ARRAY_V2)
         for name in self.names(""):
             if any(self.has(f"{name}/{document}") for document in documents):
-                self.remove([*self.keys(f"{name}/")])
-        self.remove([key for key in (".zattrs", ".zmetadata") if self.has(key)])
+                found = self.keys(f"{name}/")
+                self.remove([key for key in found if not key.startswith(layout.CLAIM)])
+        self.remove(
+            [key for key in (layout.ATTRIBUTES_V2, layout.CONSOLIDATED_V2) if self.has(key)]
+        )
 
     @abstractmethod
     def lock(self) -> None:
-        """Become the one writer, until `unlock` or the death of the process.
+        """Become the only writer, until `unlock` or the end of the process.
 
         Raises
         ------
         RunLockedError
-            If another process is.
+            If another process is the writer.
         """
 
     @abstractmethod
     def unlock(self) -> None:
-        """Let another process write."""
+        """Release the lock, so that another process can write."""
+
+    def writer_holder(self) -> Holder | None:
+        """Return the process that writes the run, or that was killed while it did, or None.
+
+        The lock is not taken, and nothing is written.
+        """
+        return holder_in(self.read(layout.CLAIM))
 
     def writer(self) -> "Store":
         """Return the store that the writer of a run goes through, once it holds the lock."""
         return self
 
-    def flush(self) -> None:
-        """Wait until all that was written is durable, where a store writes behind."""
+    def check_held(self) -> None:
+        """Check that the store at this name is still the one that this process has locked.
 
-    def settle(self) -> None:
-        """Make durable what a process that wrote here and died has left; `lock` does it too."""
+        Raises
+        ------
+        StoreMovedError
+            If the store was moved, removed or replaced meanwhile.
+        """
+
+    def flush(self) -> None:
+        """Wait until all writes are durable, if the store writes in the background."""
+
+    def make_durable(self) -> None:
+        """Make durable what a process wrote here before it died; `lock` does this too."""
 
     def mend(self) -> None:
-        """Make whole what a crash has left, if that is seen at a glance; the lock is free."""
+        """Repair what a crash left, if opening the store shows it; the lock must be free."""
 
     def noticed(self) -> list[str]:
-        """Return damage that was seen when the values were looked for, and is of none of them."""
+        """Return the damage that was found while the store was scanned for keys, a line each."""
         return []
 
     def faults(self) -> tuple[list[str], list[str]]:
-        """Return what is damaged in what holds the values, and what is only unfinished.
+        """Return damage of the store itself, and notes on what is only unfinished, a line each.
 
         Nothing is written and no lock is taken.
         """
         return [], []
 
     def finish(self) -> None:
-        """Tidy up: a run is complete. The caller holds the lock."""
+        """Tidy up after a run is complete. The caller holds the lock."""
 
-    # What zarr asks for.
+    # The interface of zarr.
 
     supports_writes: bool = True
     supports_deletes: bool = True
@@ -242,17 +271,17 @@ class Store(zarr.abc.store.Store):
 
 
 class _Threads:
-    """Threads for what zarr asks for.
+    """The threads that run the operations zarr calls.
 
-    Not those of zarr's loop: a store of ours may wait here for a store of zarr's, which needs them.
-    A fork has none of the threads, and begins anew.
+    They are not those of zarr's event loop: a store of ours may wait here for a store of zarr's,
+    which needs those. A forked process has none of the threads, and makes new ones.
     """
 
     def __init__(self) -> None:
-        self.begin()
-        os.register_at_fork(after_in_child=self.begin)
+        self.renew()
+        os.register_at_fork(after_in_child=self.renew)
 
-    def begin(self) -> None:
+    def renew(self) -> None:
         self.executor = ThreadPoolExecutor(64, thread_name_prefix="checkpoint-store")
 
 
@@ -265,7 +294,7 @@ async def _in_thread(function: Callable[..., T], *arguments: Any) -> T:
 
 
 def checked_key(key: str) -> str:
-    """Return a key, if it names a place inside the store.
+    """Check that a key stays inside the store, and return it.
 
     Raises
     ------
@@ -274,44 +303,37 @@ def checked_key(key: str) -> str:
     """
     if not layout.is_key(key):
         raise ArgumentError(
-            f"{key!r} is no key of a Zarr store: it leads out of it. Nothing was read or written. "
-            "If it comes from a store that others wrote, do not trust that store."
+            f"{key!r} is not a key of a Zarr store: it leads out of the store. Nothing was read or "
+            "written. If it comes from a store that others wrote, do not trust that store."
         )
     return key
 
 
-@contextlib.contextmanager
-def explained(name: str, place: Any) -> Iterator[None]:
-    """Turn what the operating system says into what to do about it.
+def check_encodable(name: str, path: str) -> None:
+    """Check that a path can be written in the system's encoding of file names.
 
     Raises
     ------
-    StoreWriteError
-        In place of an `OSError`.
+    StoreUnreachableError
+        If it cannot.
     """
     try:
-        yield
-    except CheckpointError:
-        raise
-    except OSError as error:
-        raise StoreWriteError(
-            f"Cannot write to {name}: {error.strerror or error} ({error.filename or place}). "
-            "What was recorded before is intact. "
-            "Free space or mend the permissions, then run the same command again."
-        ) from error
+        os.fsencode(path)
+    except UnicodeEncodeError as error:
+        raise StoreUnreachableError(
+            f"{name!a}: the file name {path!a} cannot be written in {error.encoding}, the encoding "
+            "of file names that this process was started with. Nothing was changed. Set "
+            "PYTHONUTF8=1 in the environment, then run the same command again."
+        ) from None
 
 
 def locked_error(name: str, holder: str, last_commit: Any) -> RunLockedError:
-    """Return the error that says who writes a run; `last_commit` may be what others noted."""
-    at = f", last commit {_clock(last_commit)}" if is_clock(last_commit) else ""
+    """Return the error that names the writer of a run; `last_commit` need not be a valid time."""
+    at = f", last commit {clock_time(last_commit)}" if is_clock(last_commit) else ""
     return RunLockedError(
-        f"{name} is being written by {holder}{at}. Wait until that run ends or stop it, then "
-        "run this again; checkpoint.open() reads it meanwhile."
+        f"{name} is being written by {holder}{at}. Wait until that run ends, or stop it, then run "
+        "this again. checkpoint.open() can read it meanwhile."
     )
-
-
-def _clock(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
 def _slice_of(byte_range: Any) -> slice:

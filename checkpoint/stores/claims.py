@@ -1,40 +1,57 @@
-"""A claim on a run, for stores that have no lock of their own: a key, rewritten as a heartbeat.
+"""A claim on a run, for stores without locks: a key that is rewritten as a heartbeat.
 
-A claim says who writes; it does not stop a writer that went to sleep and woke up. Log entries,
-which are created only where there is none, do that.
+A claim names the process that writes. It is checked before each change. The check does not stop a
+writer that is suspended between the check and the change. Two other rules do: a log entry is
+created only if there is none; and in stores with conditional writes, the claim and the counts of
+sealed draws replace only the value that this process last wrote or read.
 """
 
 import json
 import time
 from typing import Any
 
-from checkpoint import layout
 from checkpoint.errors import DamagedStoreError, RunLockedError
-from checkpoint.json_object import parse_object
+from checkpoint.format import layout
+from checkpoint.format.json_object import parse_object
 from checkpoint.stores.base import KeyTakenError, Store, locked_error
+from checkpoint.stores.held import moved_error
 from checkpoint.stores.holder import Holder
 
 __all__ = ["HEARTBEAT", "STALE_AFTER", "Claim"]
 
+_ROOTS = (layout.NODE, layout.GROUP_V2)
+
 HEARTBEAT = 5.0
-"""Seconds between two beats of a holder that lives."""
+"""Seconds between two heartbeats of a live holder."""
 
 STALE_AFTER = 30.0
-"""Seconds without a beat after which a holder on another machine is taken for dead."""
+"""Seconds without a heartbeat after which a holder on another machine is taken for dead."""
 
 
 class Claim:
-    """What one process says of itself in a store.
+    """The claim of one process on a run in a store.
 
     Parameters
     ----------
     store : Store
     stale_after : float
         Seconds to watch a holder that may be dead.
+    key : str
+        The key that holds the claim.
+    name : str, optional
+        Name of what is claimed, for messages; that of the store unless given.
     """
 
-    def __init__(self, store: Store, stale_after: float = STALE_AFTER) -> None:
+    def __init__(
+        self,
+        store: Store,
+        stale_after: float = STALE_AFTER,
+        key: str = layout.CLAIM,
+        name: str | None = None,
+    ) -> None:
         self._store = store
+        self._key = key
+        self._name = name or store.name
         self._stale_after = stale_after
         self._holder: Holder | None = None
         self._keys: list[str] = []
@@ -44,37 +61,61 @@ class Claim:
     def acquire(self) -> None:
         """Claim the run.
 
-        A holder on this machine is dead or alive at once. One elsewhere is alive if its
-        claim changes while it is watched, by whatever clock.
+        Whether a holder on this machine is alive is known at once. A holder on another machine
+        is alive if its claim changes while it is watched; clocks are not compared.
 
         Raises
         ------
         RunLockedError
-            If the holder lives.
+            If the holder is alive, or another process claims the run at the same time.
+        DamagedStoreError
+            If the claims name no holder that can be succeeded.
         """
         self._holder = Holder.this_process()
-        found = self._read(layout.CLAIM)
+        found = self._read(self._key)
         if found is None:
-            if not self._created(layout.CLAIM):
+            if not self._created(self._key):
                 raise self._beaten()
             return
         seen: set[str] = set()
-        # Of those that find the same claim dead, the one that creates the key named after it
-        # may go on. It may have died before it did: then that key is the claim to look at.
+        dead = found
+        # Of several processes that find the same claim dead, the one that creates the key named
+        # after that claim takes over. If it died before that, its key is the next claim to check.
         while found is not None:
             self._wait_for_death(found)
-            successor = f"{layout.CLAIM}-after-{found.get('token', 'unknown')}"
+            successor = f"{self._key}-after-{found.get('token', 'unknown')}"
             if successor in seen or not layout.is_key(successor):
                 raise DamagedStoreError(
-                    f"{self._store.name}: the claim {layout.CLAIM} and those after it name no "
-                    f"holder that could be succeeded. Remove {layout.CLAIM}* if nobody writes."
+                    f"{self._name}: the claim {self._key} and those after it do not say which "
+                    f"process holds them. If no process writes this run, remove {self._key}*."
                 )
             seen.add(successor)
             if self._created(successor):
                 self._keys = [successor]
+                self._check_dead_still(dead)
                 break
             found = self._read(successor)
-        self._store.write({layout.CLAIM: self._document()})
+        self._store.write({self._key: self._document()})
+
+    def _check_dead_still(self, dead: dict[str, Any]) -> None:
+        """Check that no other process took over meanwhile and removed the key of its takeover.
+
+        Raises
+        ------
+        RunLockedError
+            If there is another claim than the one that was found dead.
+        """
+        found = self._read(self._key)
+        if found is not None and found.get("token") != dead.get("token"):
+            self._store.remove(self._keys)
+            raise self._beaten()
+
+    def tidy(self) -> None:
+        """Remove the keys of earlier takeovers; this process holds the claim of a finished run."""
+        folder, _, name = self._key.rpartition("/")
+        found = [f"{folder}/{each}".lstrip("/") for each in self._store.names(folder)
+                 if each.startswith(f"{name}-after-")]  # fmt: skip
+        self._store.remove([key for key in found if key not in self._keys])
 
     def _created(self, key: str) -> bool:
         try:
@@ -84,58 +125,70 @@ class Claim:
         return True
 
     def _wait_for_death(self, found: dict[str, Any]) -> None:
-        """Return when a holder is certainly dead, or has been watched for long enough.
+        """Wait until a holder is known to be dead, or was silent for `stale_after` seconds.
 
         Raises
         ------
         RunLockedError
-            If it lives.
+            If it is alive.
         """
         holder = Holder.from_json(found)
         if holder is None or holder.is_certainly_dead:
             return
-        before = self._read(layout.CLAIM)
+        before = self._read(self._key)
         deadline = time.monotonic() + self._stale_after
         while time.monotonic() < deadline:
-            if holder.is_on_this_machine or self._read(layout.CLAIM) != before:
-                raise locked_error(self._store.name, str(holder), found.get("last_commit"))
+            if holder.is_on_this_machine or self._read(self._key) != before:
+                raise locked_error(self._name, str(holder), found.get("last_commit"))
             time.sleep(min(0.5, self._stale_after / 20))
 
     def _beaten(self) -> RunLockedError:
         return RunLockedError(
-            f"{self._store.name} was claimed by another process at the same time. "
+            f"{self._name} was claimed by another process at the same time. "
             "Run this again once that run has ended."
         )
 
     def beat(self, last_commit: float | None) -> None:
-        """Say that this process lives.
+        """Renew the claim with a new heartbeat.
 
         Raises
         ------
-        RunLockedError
-            If the claim is another's by now.
+        StoreMovedError, RunLockedError
+            As in `check`.
         """
         self._last_commit = last_commit
         self._beats += 1
-        self._hold()
-        self._store.write({layout.CLAIM: self._document()})
+        self.check()
+        self._store.write({self._key: self._document()})
 
     def release(self) -> None:
-        """Give up the claim, if it is still this process's."""
+        """Remove the claim if this process still holds it."""
         if self._holder is None:
             return
-        found = Holder.from_json(self._read(layout.CLAIM) or {})
+        found = Holder.from_json(self._read(self._key) or {})
         if found is not None and found.token == self._holder.token:
-            self._store.remove([layout.CLAIM, *self._keys])
+            self._store.remove([self._key, *self._keys])
         self._holder = None
 
-    def _hold(self) -> None:
-        found = Holder.from_json(self._read(layout.CLAIM) or {})
+    def check(self) -> None:
+        """Check that this process still holds the claim.
+
+        Raises
+        ------
+        StoreMovedError
+            If the claim and the root of the run are gone.
+        RunLockedError
+            If another process holds the claim, or held it and has ended.
+        """
+        document = self._read(self._key)
+        if document is None and not any(map(self._store.has, _ROOTS)):
+            raise moved_error(self._name, "the same place")
+        found = Holder.from_json(document or {})
         if self._holder is None or found is None or found.token != self._holder.token:
             raise RunLockedError(
-                f"{self._store.name} was taken over by {found or 'another process'}, to which "
-                "this one seemed dead. This one stops; nothing recorded is lost. "
-                "Let one process write a run."
+                f"{self._name} was taken over by {found or 'another process'}: this process "
+                "seemed dead, or another run was begun in its place. This process stops; nothing "
+                "recorded is lost. Let only one process write a run."
             )
 
     def _read(self, key: str) -> dict[str, Any] | None:
@@ -143,7 +196,7 @@ class Claim:
         try:
             return None if data is None else parse_object(data)
         except ValueError:
-            return {}  # cut off: its writer died, or was no writer of ours
+            return {}  # cut off as its writer died, or written by another program
 
     def _document(self) -> bytes:
         assert self._holder is not None

@@ -8,7 +8,6 @@ from datetime import timedelta
 from functools import lru_cache
 from typing import Any
 
-from checkpoint import layout
 from checkpoint.errors import (
     ArgumentError,
     CheckpointError,
@@ -16,19 +15,25 @@ from checkpoint.errors import (
     StoreWriteError,
     UnknownArgumentError,
 )
+from checkpoint.format import layout
 from checkpoint.stores.base import KeyTakenError
 from checkpoint.stores.claimed import ClaimedStore
 from checkpoint.stores.claims import STALE_AFTER
+from checkpoint.stores.held import moved_error
 
 __all__ = ["ObjectStore"]
 
 _AT_ONCE = 16
 
-# Quick to give up, as `WriteBehind` tries again for longer, and a wrong address shows at once.
+# Few retries: `WriteBehind` retries for longer, and a wrong address must fail soon.
 _RETRIES = {"max_retries": 2, "retry_timeout": timedelta(seconds=15)}
 
-# What the server refuses, but for "too slow" and "too many".
+# Errors that the server ascribes to the request, except timeouts (408) and rate limits (429).
 _REFUSED = re.compile(r"status code: 4(?!08|29)\d\d")
+
+
+class _ReplacedError(Exception):
+    """A key no longer holds the value that this process last wrote or read."""
 
 
 class ObjectStore(ClaimedStore):
@@ -39,21 +44,23 @@ class ObjectStore(ClaimedStore):
     store : str or obstore store
         A URL such as ``s3://bucket/fit.zarr``, or a store of obstore's.
     stale_after : float
-        As of `ClaimedStore`.
+        See `ClaimedStore`.
     **options
-        For a URL, as `obstore.store.from_url`: ``region``, ``endpoint``, ...
+        For a URL, the options of `obstore.store.from_url`: ``region``, ``endpoint``, ...
 
     Raises
     ------
     UnknownArgumentError
         If obstore is not installed.
     ArgumentError
-        If the URL or an option is none that obstore knows.
+        If obstore does not know the URL or an option.
 
     Notes
     -----
     Durability: a put that returned is durable, as the service promises. `create` is a
-    conditional put (``If-None-Match: *``), which is tried out when the store is locked.
+    conditional put (``If-None-Match: *``); `lock` checks that the service honours it. While the
+    store is locked, the claim and the counts of sealed draws replace only the value that this
+    process last wrote or read (``If-Match``), if the service supports that.
     """
 
     def __init__(
@@ -67,6 +74,8 @@ class ObjectStore(ClaimedStore):
         super().__init__(read_only=read_only, stale_after=stale_after)
         self._name = store if isinstance(store, str) else repr(store)
         self.store = _from_url(store, options) if isinstance(store, str) else store
+        self._tags: dict[str, dict[str, str]] = {}
+        self._can_match = True
 
     @property
     def name(self) -> str:
@@ -79,7 +88,10 @@ class ObjectStore(ClaimedStore):
     def read(self, key: str) -> bytes | None:
         with self._explained():
             try:
-                return bytes(_obstore().get(self.store, key).bytes())
+                found = _obstore().get(self.store, key)
+                if key not in self._tags:  # a later value of another process must not be replaced
+                    self._note_tag(key, found.meta)
+                return bytes(found.bytes())
             except FileNotFoundError:
                 return None
 
@@ -91,18 +103,17 @@ class ObjectStore(ClaimedStore):
                 return False
             return True
 
-    def missing(self, keys: Iterable[str]) -> list[str]:
-        wanted = list(keys)
+    def _missing_each(self, keys: list[str]) -> list[str]:
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            found = pool.map(self.has, wanted)
-            return [key for key, is_there in zip(wanted, found, strict=True) if not is_there]
+            found = pool.map(self.has, keys)
+            return [key for key, is_there in zip(keys, found, strict=True) if not is_there]
 
     def keys(self, prefix: str = "") -> Iterator[str]:
         folder, slash, _ = prefix.rpartition("/")
         with self._explained():
             pages = _obstore().list(self.store, prefix=folder + slash or None)
-            return iter([item["path"] for page in pages for item in page
-                         if item["path"].startswith(prefix)])  # fmt: skip
+            for page in pages:
+                yield from (i["path"] for i in page if i["path"].startswith(prefix))
 
     def names(self, folder: str) -> list[str]:
         with self._explained():
@@ -114,18 +125,20 @@ class ObjectStore(ClaimedStore):
 
     def write(self, values: Mapping[str, bytes]) -> None:
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            list(pool.map(lambda item: self._put(*item), values.items()))
+            list(pool.map(lambda item: self._replace(*item), values.items()))
 
     def create(self, key: str, value: bytes) -> None:
         try:
-            self._put(key, value, mode="create")
+            self._note_tag(key, self._put(key, value, mode="create"))
         except KeyTakenError:
-            # An attempt that got through may have lost only its answer.
+            # An earlier attempt may have succeeded, and only its answer was lost.
             if self.read(key) != value:
                 raise
 
     def remove(self, keys: Iterable[str]) -> None:
         wanted = list(keys)
+        for key in wanted:
+            self._tags.pop(key, None)
         with self._explained():
             try:
                 _obstore().delete(self.store, wanted)
@@ -135,6 +148,7 @@ class ObjectStore(ClaimedStore):
                         _obstore().delete(self.store, key)
 
     def lock(self) -> None:
+        self._tags.clear()
         super().lock()
         try:
             self._put(layout.CLAIM, b"", mode="create")
@@ -145,14 +159,42 @@ class ObjectStore(ClaimedStore):
             raise
         self.unlock()
         raise StoreWriteError(
-            f"{self.name} does not honour conditional puts (If-None-Match), without which two "
-            "writers could not tell that they are two. Use a service that does."
+            f"{self.name} does not support conditional puts (If-None-Match), which keep two "
+            "writers of a run apart. Use a service that does."
         )
 
-    def _put(self, key: str, value: bytes, mode: str = "overwrite") -> None:
+    def _note_tag(self, key: str, result: Any) -> None:
+        """Remember the tag of the claim or of a count of sealed draws; ignore other keys."""
+        tag = {name: result[name] for name in ("e_tag", "version") if result.get(name)}
+        if tag and (key == layout.CLAIM or key.startswith(f"{layout.DRAW_IDX}/")):
+            self._tags[key] = tag
+
+    def _replace(self, key: str, value: bytes) -> None:
+        """Write a value; if the tag of the key is known, replace only the value with that tag."""
+        tag = self._tags.get(key) if self._claim is not None and self._can_match else None
+        if tag is None:
+            self._note_tag(key, self._put(key, value))
+            return
+        try:
+            self._note_tag(key, self._put(key, value, mode=tag))
+        except NotImplementedError:
+            self._can_match = False
+            self._put(key, value)
+        except _ReplacedError:
+            # An earlier attempt may have succeeded, and only its answer was lost.
+            if self.read(key) != value:
+                raise moved_error(self.name, "the same place") from None
+
+    def _put(self, key: str, value: bytes, mode: Any = "overwrite") -> Any:
         with self._explained():
             try:
-                _obstore().put(self.store, key, value, mode=mode, use_multipart=False)
+                return _obstore().put(self.store, key, value, mode=mode, use_multipart=False)
+            except _obstore().exceptions.NotSupportedError:
+                raise NotImplementedError from None
+            except (_obstore().exceptions.PreconditionError, FileNotFoundError):
+                if mode in ("overwrite", "create"):
+                    raise
+                raise _ReplacedError(key) from None
             except _obstore().exceptions.AlreadyExistsError:
                 raise KeyTakenError(key) from None
 
@@ -178,7 +220,7 @@ class ObjectStore(ClaimedStore):
     def _unusable(self, what: str, error: BaseException) -> CheckpointError:
         return StoreWriteError(
             f"{self.name} cannot be used ({what}): {_first_line(error)}. What was recorded before "
-            "is intact. Mend the cause, then run the same command again."
+            "is intact. Fix the cause, then run the same command again."
         )
 
 
@@ -208,14 +250,14 @@ def _from_url(url: str, options: Mapping[str, Any]) -> Any:
         return from_url(url, **{"retry_config": _RETRIES, **options})
     except Exception as error:
         raise ArgumentError(
-            f"store={url!r} is no URL of an object store: {_first_line(error)}. Expected s3://, "
+            f"store={url!r} is not a URL of an object store: {_first_line(error)}. Expected s3://, "
             "gs://, az:// or memory://, and options that obstore knows."
         ) from error
 
 
 @lru_cache
 def _memory(url: str) -> Any:
-    """Return the store in this process's memory that a URL names."""
+    """Return the store in memory that a URL names, always the same one in this process."""
     from obstore.store import MemoryStore
 
     return MemoryStore()

@@ -1,4 +1,4 @@
-"""The store of a process that does not write itself: it asks the one that does, over a pipe."""
+"""A store that passes each operation over a pipe to the process that writes."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -11,12 +11,12 @@ Request = tuple[str, tuple[Any, ...]]
 
 
 class RemoteStore(Store):
-    """Asks for each operation and waits for the answer.
+    """Sends each operation to another process and waits for its answer.
 
     Parameters
     ----------
     name : str
-        Of the store that answers.
+        Name of the store that answers.
 
     Notes
     -----
@@ -29,7 +29,7 @@ class RemoteStore(Store):
         self._pipe: Any = None
 
     def connect(self, pipe: Any) -> "RemoteStore":
-        """Ask over this pipe, whose other end hands each ``("store", request)`` to `answer`."""
+        """Use this pipe, whose other end must pass each ``("store", request)`` to `answer`."""
         self._pipe = pipe
         return self
 
@@ -62,6 +62,9 @@ class RemoteStore(Store):
     def remove(self, keys: Iterable[str]) -> None:
         self._ask("remove", list(keys))
 
+    def check_held(self) -> None:
+        self._ask("check_held")
+
     def lock(self) -> None:
         raise NotImplementedError("The process that answers holds the lock.")
 
@@ -77,7 +80,7 @@ class RemoteStore(Store):
 
 
 def answer(store: Store, request: Request) -> tuple[Any, Exception | None]:
-    """Do what a `RemoteStore` asks for; return the value, or the error it is to raise."""
+    """Perform a request of a `RemoteStore`; return its value, and the error to raise there."""
     method, arguments = request
     try:
         value = getattr(store, method)(*arguments)

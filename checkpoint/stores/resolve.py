@@ -1,6 +1,11 @@
-"""Which store a path, a URL or a store object stands for."""
+"""Find the store that a path, a URL or a store object stands for.
+
+A relative path is made absolute once, when its store is made: the store stays the same if the
+process changes its working directory later.
+"""
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -8,14 +13,38 @@ from urllib.parse import unquote, urlsplit
 import zarr.abc.store
 import zarr.storage
 
-from checkpoint.errors import ArgumentError, UnknownArgumentError
-from checkpoint.stores.base import Store
+from checkpoint.errors import ArgumentError, NotARunError, UnknownArgumentError
+from checkpoint.stores.base import Store, check_encodable
 from checkpoint.stores.directory import DirectoryStore
 from checkpoint.stores.objects import ObjectStore
 from checkpoint.stores.wrapped import WrappedStore
-from checkpoint.stores.zip import ZipStore
+from checkpoint.stores.zip.store import ZipStore
 
 __all__ = ["as_store"]
+
+_URL_IN_A_PATH = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/(?!/)")
+"""Matches a URL after `pathlib` took it for a path. A single letter is a drive of Windows."""
+
+_OTHER_FORMATS = {
+    ".nc": "netCDF",
+    ".nc4": "netCDF",
+    ".netcdf": "netCDF",
+    ".h5": "HDF5",
+    ".hdf5": "HDF5",
+    ".csv": "CSV",
+    ".parquet": "Parquet",
+    ".json": "JSON",
+    ".pkl": "pickle",
+    ".pickle": "pickle",
+    ".npz": "numpy",
+    ".npy": "numpy",
+    ".tar": "tar",
+    ".gz": "gzip",
+    ".tgz": "tar",
+    ".xz": "xz",
+    ".7z": "7-Zip",
+}
+"""File name extensions of other formats, with the name of each format."""
 
 
 def as_store(store: Any) -> Store:
@@ -24,15 +53,20 @@ def as_store(store: Any) -> Store:
     Parameters
     ----------
     store : path, URL, zarr store, obstore store, or dict
-        A path that ends in ``.zip`` is a zip file, any other a directory. A dict is the memory
-        of a zarr MemoryStore.
+        A path that ends in ``.zip`` is a zip file, any other a directory. A relative path is
+        resolved now, and ``~`` is a home directory. A dict is the memory of a zarr MemoryStore.
 
     Raises
     ------
     UnknownArgumentError
         If it is none of these.
     ArgumentError
-        If it is a store of zarr's that is at work itself.
+        If it is a ZipStore of zarr that is open for writing, a path with the extension of another
+        format, a URL that was made a path, or a home directory that does not exist.
+    NotARunError
+        If it is an existing file that cannot be a run, or a link that leads nowhere.
+    StoreUnreachableError
+        If the system's encoding of file names lacks a character of the path.
     """
     if isinstance(store, Store):
         return store
@@ -57,7 +91,51 @@ def _at_path(path: str | bytes) -> Store:
         return ObjectStore(path)
     if separator:
         path = unquote(urlsplit(path).path)
+    path = _checked(path)
     return ZipStore(path) if path.endswith(".zip") else DirectoryStore(path)
+
+
+def _checked(path: str) -> str:
+    """Check a path that a user gave; return it with its home directory filled in.
+
+    Raises
+    ------
+    ArgumentError, NotARunError, StoreUnreachableError
+        As in `as_store`.
+    """
+    if _URL_IN_A_PATH.match(path):
+        raise ArgumentError(
+            f"store={path!r} looks like a URL that was turned into a path, which loses a slash. "
+            "Nothing was written. Pass the URL as text, with two slashes; for a folder of that "
+            f"name, './{path}'."
+        )
+    if path.startswith("~"):
+        found = os.path.expanduser(path)
+        if found == path:
+            raise ArgumentError(
+                f"store={path!r}: there is no such home directory. Nothing was written. For a "
+                f"folder of that name pass './{path}'."
+            )
+        path = found
+    check_encodable(path, path)
+    kind = _OTHER_FORMATS.get(os.path.splitext(path)[1].lower())
+    if kind is not None and not os.path.isdir(path):
+        if os.path.isfile(path):
+            raise NotARunError(
+                f"{path} is a file of another format ({kind}). Nothing was changed. A netCDF file "
+                "of a result becomes a run with checkpoint.convert(file, store, model=model)."
+            )
+        raise ArgumentError(
+            f"{path}: a run is a directory or a zip file, not a file of another format ({kind}). "
+            "Nothing was written. Choose a name that ends in .zarr or .zip; for the draws in "
+            "netCDF call checkpoint.open(store).to_inferencedata().to_netcdf(path)."
+        )
+    if os.path.islink(path) and not os.path.exists(path):
+        raise NotARunError(
+            f"{path} is a link to {os.readlink(path)}, which does not exist. Nothing was changed. "
+            "Create that, or remove the link."
+        )
+    return path
 
 
 def _of_zarr(store: zarr.abc.store.Store) -> Store:

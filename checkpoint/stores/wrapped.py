@@ -1,4 +1,4 @@
-"""A run in any store of zarr's: in memory, on a file system of fsspec, or of another make."""
+"""A run in any other Zarr store: in memory, on an fsspec file system, or of a third party."""
 
 import asyncio
 import contextlib
@@ -22,15 +22,15 @@ _AT_ONCE = 16
 
 
 class WrappedStore(ClaimedStore):
-    """Keys of another store.
+    """The keys of a Zarr store of another class.
 
     Parameters
     ----------
     store : zarr.abc.store.Store
     read_only : bool
-        It is read-only too if `store` is.
+        It is also read-only if `store` is.
     stale_after : float
-        As of `ClaimedStore`.
+        See `ClaimedStore`.
 
     Notes
     -----
@@ -102,7 +102,7 @@ class WrappedStore(ClaimedStore):
         else:
             from_bytes = default_buffer_prototype().buffer.from_bytes
             await self.store.set_if_not_exists(key, from_bytes(value))
-        # An attempt that got through may have lost only its answer.
+        # An earlier attempt may have succeeded, and only its answer was lost.
         found = await self.store.get(key, default_buffer_prototype())
         if found is None or found.to_bytes() != value:
             raise KeyTakenError(key)
@@ -122,7 +122,7 @@ class WrappedStore(ClaimedStore):
         except Exception as error:
             raise StoreWriteError(
                 f"{self.name} cannot be used: {type(error).__name__}: {error}. What was recorded "
-                "before is intact. Mend the cause, then run the same command again."
+                "before is intact. Fix the cause, then run the same command again."
             ) from error
 
 

@@ -1,10 +1,9 @@
-"""Writing behind: sampling goes on from memory while a slow store takes what it was given."""
+"""Write in the background: sampling continues while a slow store receives queued writes."""
 
 import queue
 import random
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -13,6 +12,7 @@ from checkpoint.errors import (
     RunLockedError,
     StoreUnreachableError,
     StoreWriteError,
+    warn_caller,
 )
 from checkpoint.stores.base import KeyTakenError, Store
 from checkpoint.stores.claims import HEARTBEAT, STALE_AFTER, Claim
@@ -22,16 +22,16 @@ __all__ = ["WriteBehind"]
 T = TypeVar("T")
 
 _MAX_WAITING_NBYTES = 256 << 20
-"""What may wait in memory; sampling waits while it is more."""
+"""Sampling waits while writes of so many bytes are queued in memory."""
 
 _PATIENCE = 3600.0
-"""Seconds for which a store that does not answer is tried again."""
+"""Seconds during which an operation is retried if the store does not answer."""
 
 _LONGEST_PAUSE = 30.0
 
 
 class WriteBehind(Store):
-    """Hands each write to a thread, which does them in order; reads wait for the writes.
+    """Queues writes for a thread, which performs them in order; reads wait for earlier writes.
 
     Parameters
     ----------
@@ -43,8 +43,8 @@ class WriteBehind(Store):
     Notes
     -----
     Durability: `write` and `create` return before anything is durable; `flush` waits for it. While
-    the store does not answer, what waits is tried again, at growing intervals. A write that fails
-    otherwise is raised by the next call, and nothing is written after it.
+    the store does not answer, queued writes are retried at growing intervals. If a write fails for
+    another reason, the next call raises its error, and nothing more is written.
     """
 
     def __init__(self, store: Store, claim: Claim) -> None:
@@ -100,7 +100,7 @@ class WriteBehind(Store):
         self._later(self._store.remove, list(keys), 0)
 
     def flush(self) -> None:
-        """Wait until all that was written is durable.
+        """Wait until all queued writes are durable.
 
         Raises
         ------
@@ -117,6 +117,10 @@ class WriteBehind(Store):
                 )
                 raise
             self._raise()
+
+    def check_held(self) -> None:
+        self.flush()
+        self._patiently(lambda _: self._claim.check(), None)
 
     def lock(self) -> None:
         raise NotImplementedError("It is made by a store that is locked.")
@@ -140,16 +144,17 @@ class WriteBehind(Store):
             self._store.create(*item)
         except KeyTakenError:
             raise RunLockedError(
-                f"{self.name}: {item[0]} was written by another process. This one stops; nothing "
-                "recorded is lost. Let one process write a run."
+                f"{self.name}: {item[0]} was written by another process. This process stops; "
+                "nothing recorded is lost. Let only one process write a run."
             ) from None
         self._last_commit = time.time()
 
     def _patiently(self, do: Callable[[Any], T], argument: Any, writes: bool = False) -> T:
-        """Do something, again and again while the store does not answer.
+        """Perform an operation, and retry it while the store does not answer.
 
-        Before a write the claim is looked at, if this process may have slept, or the network been
-        away, for so long that another took over.
+        Before a write the claim is checked: the store may have been removed, and another run
+        created in its place. If this process was suspended or the network failed, for so long that
+        another process may soon take over, the claim is renewed as well.
         """
         deadline = time.monotonic() + _PATIENCE
         pause, failed = 0.25, False
@@ -157,6 +162,8 @@ class WriteBehind(Store):
             try:
                 if writes and (failed or time.monotonic() - self._last_beat > STALE_AFTER / 2):
                     self._beat()
+                elif writes:
+                    self._claim.check()
                 return do(argument)
             except StoreUnreachableError as error:
                 is_over = time.monotonic() > deadline or self._closing.is_set()
@@ -165,11 +172,11 @@ class WriteBehind(Store):
                 failed = True
                 if not self._has_warned:
                     self._has_warned = True
-                    warnings.warn(
-                        f"{self.name} does not answer. Sampling goes on from memory; what waits "
-                        f"is tried again for {_PATIENCE / 60:.0f} minutes. {error}",
+                    warn_caller(
+                        f"{self.name} does not answer. Sampling continues, with draws kept in "
+                        f"memory; the writes are tried again for {_PATIENCE / 60:.0f} minutes. "
+                        f"{error}",
                         CheckpointWarning,
-                        stacklevel=2,
                     )
                 self._closing.wait(pause * random.uniform(0.5, 1.0))
                 pause = min(2 * pause, _LONGEST_PAUSE)
@@ -209,12 +216,12 @@ class WriteBehind(Store):
                 self._changed.notify_all()
 
     def _keep_beating(self) -> None:
-        """Renew the claim while a write takes its time."""
+        """Renew the claim at intervals, also while a write takes long."""
         while not self._closing.wait(HEARTBEAT):
             try:
                 self._beat()
             except StoreUnreachableError:
-                continue  # what is written next finds that out, and says so
+                continue  # the next write meets the error and reports it
             except BaseException as error:
                 self._fail(error)
                 return
@@ -230,7 +237,7 @@ class WriteBehind(Store):
             self._changed.notify_all()
 
     def _try(self, do: Callable[..., None], argument: Any) -> None:
-        """Do something unless something before it has failed."""
+        """Perform a queued write, unless an earlier one has failed."""
         if self._error is not None:
             return
         try:

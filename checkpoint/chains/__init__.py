@@ -1,0 +1,1 @@
+"""Drawing chains: one chain from its start or its last recorded draw, or many at once."""

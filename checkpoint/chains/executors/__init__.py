@@ -1,0 +1,1 @@
+"""Engines that draw chains: one file each, behind one protocol."""

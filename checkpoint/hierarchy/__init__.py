@@ -1,0 +1,1 @@
+"""The Zarr tree of a run: its root, its nodes and their documents."""

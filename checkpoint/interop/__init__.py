@@ -1,0 +1,1 @@
+"""Interfaces and formats of other packages. A newcomer to the package may skip it."""

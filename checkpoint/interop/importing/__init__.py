@@ -1,0 +1,1 @@
+"""Make a run from draws that other programs recorded."""

@@ -1,0 +1,1 @@
+"""`ZarrTrace`, for `pm.sample(trace=...)`: the same run, drawn by PyMC's drivers."""

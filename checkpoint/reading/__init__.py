@@ -1,0 +1,1 @@
+"""What a run shows without its model, and whether it is whole."""

@@ -1,0 +1,143 @@
+"""Signals as a flag between draws: the first asks, a second ends, and all is as before."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from checkpoint.chains.signals import (
+    PREEMPT_SIGNALS,
+    Interrupts,
+    exit_code_of,
+    postponed,
+    signal_numbers,
+)
+from checkpoint.errors import ArgumentError
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+
+
+def send(number):
+    os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize("number", PREEMPT_SIGNALS, ids=lambda n: signal.Signals(n).name)
+def test_the_first_signal_asks_to_stop_and_the_handler_before_is_back_afterwards(number):
+    before = signal.getsignal(number)
+    with Interrupts() as interrupts:
+        assert not interrupts.should_stop()
+        send(number)
+        assert interrupts.should_stop()
+        assert interrupts.is_preempted
+        assert interrupts.received == number
+    assert signal.getsignal(number) is before
+
+
+def test_ctrl_c_stops_and_does_not_preempt_unless_asked():
+    with Interrupts() as interrupts:
+        send(signal.SIGINT)
+    assert interrupts.should_stop()
+    assert not interrupts.is_preempted
+    with Interrupts([signal.SIGINT]) as interrupts:
+        send(signal.SIGINT)
+    assert interrupts.is_preempted
+
+
+def test_a_second_signal_ends_at_once():
+    with Interrupts():
+        send(signal.SIGTERM)
+        with pytest.raises(SystemExit) as caught:
+            send(signal.SIGUSR1)
+    assert caught.value.code == 128 + signal.SIGUSR1
+    with Interrupts():
+        send(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            send(signal.SIGINT)
+    with Interrupts(exit_code=85):
+        send(signal.SIGTERM)
+        with pytest.raises(SystemExit) as caught:
+            send(signal.SIGTERM)
+    assert caught.value.code == 85
+
+
+def test_a_signal_that_the_process_ignores_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interrupts() as interrupts:
+            send(signal.SIGHUP)
+            assert not interrupts.should_stop()
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_the_handler_before_is_called_once_all_is_done():
+    called = []
+    before = signal.signal(signal.SIGUSR2, lambda number, frame: called.append(number))
+    try:
+        with Interrupts() as interrupts:
+            send(signal.SIGUSR2)
+            assert called == []
+        interrupts.pass_on()
+        assert called == [signal.SIGUSR2]
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+
+
+def test_outside_the_main_thread_nothing_is_changed():
+    before = [signal.getsignal(number) for number in PREEMPT_SIGNALS]
+    seen = []
+
+    def look():
+        with Interrupts():
+            seen.extend(signal.getsignal(number) for number in PREEMPT_SIGNALS)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+    assert seen == before
+
+
+def test_a_grace_that_runs_out_ends_the_process_and_says_so():
+    code = (
+        "import os, signal, time\n"
+        "from checkpoint.chains.signals import Interrupts\n"
+        "with Interrupts(grace=0.05):\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    time.sleep(60)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 128 + signal.SIGTERM
+    assert "SIGTERM arrived 0.05 s ago and the current draw has not ended" in done.stderr
+
+
+def test_ctrl_c_is_postponed_to_the_end_of_a_block():
+    steps = []
+    with pytest.raises(KeyboardInterrupt):  # noqa: PT012  # what is tested is where it comes
+        with postponed():
+            send(signal.SIGINT)
+            steps.append("in the block")
+        steps.append("after it")
+    assert steps == ["in the block"]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [(["SIGTERM", "int", 15], (15, 2, 15)), ("hup", (1,)), ([signal.SIGUSR1], (10,)), ([], ())],
+)
+def test_signals_are_named_or_numbered(given, expected):
+    assert signal_numbers(given) == expected
+
+
+@pytest.mark.parametrize("given", ["SIGKILL", "STOP", "SIGNONE", 0, 4711, -2])
+def test_signals_that_do_not_exist_or_cannot_be_taken_are_refused(given):
+    with pytest.raises(ArgumentError, match="Expected some of SIGHUP"):
+        signal_numbers([given])
+
+
+def test_an_exit_code_is_that_of_a_shell_unless_given():
+    assert exit_code_of(15, None) == 143
+    assert exit_code_of(15, 0) == 0
