@@ -61,7 +61,7 @@ class RecordedRun(View):
 
     Only recorded draws are shown. If chains have recorded different numbers of draws, they are cut
     to one length: the chains and the length are chosen to keep the most draws, as `pm.sample`
-    does after Ctrl-C.
+    does after Ctrl-C when it discards warm-up.
     """
 
     def __init__(self, store: Store, manifest: Manifest) -> None:

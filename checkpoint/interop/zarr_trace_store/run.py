@@ -19,7 +19,7 @@ class PyMCRun(View):
 
     Only recorded draws are shown, without ZarrTrace's fill values. If chains have recorded
     different numbers of draws, groups hold those chains, cut to one length, that keep the most
-    draws in total, as `pm.sample` does after Ctrl-C.
+    draws in total, as `pm.sample` does after Ctrl-C when it discards warm-up.
     """
 
     def __init__(self, store: PyMCStore) -> None:
