@@ -11,16 +11,15 @@ import pytest
 
 import checkpoint
 from compare import unequal
-from folders import SUPPORT
 from killing import (
     ARGUMENTS,
-    SCRIPT,
     arguments_of,
     children_of,
     finish,
     is_alive,
     needs_proc,
     recorded,
+    script,
     start,
     step_of,
     wait_for,
@@ -118,14 +117,10 @@ def test_at_most_one_commit_interval_is_lost(store):
 
 
 def test_ctrl_c_commits_and_returns_what_there_is(store, tmp_path):
-    code = SCRIPT.format(
-        tests=str(SUPPORT), model="eight_schools", store=str(store), cores=2
-    ).replace("    checkpoint.sample(", "    result = checkpoint.sample(")
-    code = code.replace(
-        "**arguments_of('eight_schools')",
-        # PyMC counts warm-up too, when it keeps it, to choose the chains that are returned.
-        "**{**arguments_of('eight_schools'), 'draws': 100_000, 'discard_tuned_samples': True}",
-    )
+    # PyMC counts warm-up too, when it keeps it, to choose the chains that are returned.
+    others = {"draws": 100_000, "discard_tuned_samples": True}
+    code = script(store, "eight_schools", 2, **others)
+    code = code.replace("    checkpoint.sample(", "    result = checkpoint.sample(")
     code += "\nprint(result.posterior.sizes['draw'], flush=True)"
     process = subprocess.Popen(
         [sys.executable, "-W", "ignore", "-c", code],

@@ -30,7 +30,7 @@ def look(*arguments):
 @pytest.mark.parametrize("name", ["fit.zarr", *slowly("fit.zip")])
 def test_a_live_run_is_told_from_one_that_was_killed(name, tmp_path):
     store = tmp_path / name
-    process = start(store, "normals", 1)
+    process = start(store, "normals", 1, draws=300_000)  # which no machine has made by then
     try:
         assert wait_for(lambda: recorded(store) > 2000, process)
         alive = checkpoint.open(store).status()

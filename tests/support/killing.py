@@ -32,6 +32,13 @@ with models.{model}():
 """
 
 
+def script(store: Path, model: str, cores: int, **others) -> str:
+    code = SCRIPT.format(tests=str(SUPPORT), model=model, store=str(store), cores=cores)
+    usual = f"**arguments_of({model!r})"
+    assert usual in code
+    return code.replace(usual, f"**{{{usual}, **{others!r}}}")
+
+
 def step_of(model):
     import pymc as pm
 
@@ -43,9 +50,9 @@ def arguments_of(model):
     return {**ARGUMENTS, "draws": 20_000} if model == "normals" else ARGUMENTS
 
 
-def start(store: Path, model: str, cores: int) -> subprocess.Popen:
-    tests = str(SUPPORT)
-    code = SCRIPT.format(tests=tests, model=model, store=str(store), cores=cores)
+def start(store: Path, model: str, cores: int, **others) -> subprocess.Popen:
+    """Start a run in a process; `others` are arguments of `sample` instead of the usual ones."""
+    code = script(store, model, cores, **others)
     return subprocess.Popen([sys.executable, "-W", "ignore", "-c", code], start_new_session=True)
 
 
