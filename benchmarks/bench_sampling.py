@@ -188,6 +188,7 @@ def bench_resume(draws, benchmark, report, fresh):
             [task] = tasks_of(
                 ActiveRun(store, manifest, preparation, schemas, draws + 1),
                 [record],
+                manifest.tune + draws + 1,
                 1.0,
                 SessionClock(),
             )

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from checkpoint.opening import Run, open
     from checkpoint.reading.damage_report import Verification
     from checkpoint.reading.status import Status
+    from checkpoint.reading.until import until
     from checkpoint.sampling import sample
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "open",
     "sample",
     "stores",
+    "until",
     "verify",
 ]
 
@@ -60,6 +62,7 @@ _HOMES = {
     "convert": "checkpoint.converting",
     "open": "checkpoint.opening",
     "sample": "checkpoint.sampling",
+    "until": "checkpoint.reading.until",
     "verify": "checkpoint.checking",
 }
 

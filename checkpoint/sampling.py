@@ -18,6 +18,7 @@ from checkpoint.runs.deadlines import Deadline
 from checkpoint.runs.driving import draw_missing
 from checkpoint.runs.finished import result_of_finished
 from checkpoint.runs.result import result
+from checkpoint.runs.rounds import as_decided, check_until
 from checkpoint.stores import as_store
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def sample(
     preempt_signals: Sequence[int | str] = PREEMPT_SIGNALS, preempt_exit_code: int | None = None,
     grace: float = 20.0, max_time: Any = None, deadline: Any = None,
     on_deadline: Literal["return", "exit"] = "return", count_earlier_time: bool = False,
-    save_model: bool = False, **kwargs: Any,
+    save_model: bool = False, until: Callable[..., Any] | None = None, **kwargs: Any,
 ) -> MultiTrace: ...
 
 
@@ -68,7 +69,7 @@ def sample(
     preempt_signals: Sequence[int | str] = PREEMPT_SIGNALS, preempt_exit_code: int | None = None,
     grace: float = 20.0, max_time: Any = None, deadline: Any = None,
     on_deadline: Literal["return", "exit"] = "return", count_earlier_time: bool = False,
-    save_model: bool = False, **kwargs: Any,
+    save_model: bool = False, until: Callable[..., Any] | None = None, **kwargs: Any,
 ) -> "DataTree | Any": ...
 
 
@@ -119,6 +120,7 @@ def sample(
     on_deadline: Literal["return", "exit"] = "return",
     count_earlier_time: bool = False,
     save_model: bool = False,
+    until: Callable[..., Any] | None = None,
     **kwargs: Any,
 ) -> Any:
     """Sample a model into a store, or continue the run that it holds.
@@ -198,6 +200,13 @@ return_inferencedata, idata_kwargs, mp_ctx, blas_cores, model, backend
     save_model : bool
         Whether model and arguments are kept in the store too, pickled by cloudpickle, so that
         ``checkpoint resume fit.zarr --trust`` continues the run without its script.
+    until : callable, optional
+        Criterion by which sampling stops before all draws are made: `checkpoint.until`, or a
+        function that is given the run, as `checkpoint.open` returns it, and returns whether to
+        stop. It is asked when all chains have 100, 125, 157, ... draws after warm-up, a quarter
+        more each time, and all have the same number then. `draws` is the most there will be. The
+        run records that it was met: the same call returns it, and an interrupted run stops where
+        one left alone does. A function must decide by the draws alone for that.
     **kwargs
         For step methods, as in `pm.sample`: ``target_accept=0.9``, ``nuts={...}``,
         ``metropolis={...}``.
@@ -261,11 +270,12 @@ return_inferencedata, idata_kwargs, mp_ctx, blas_cores, model, backend
     warn_of_kept_draws(model)
     place = as_store(store)
     found = read_root.read_manifest(place)
-    options = as_recorded(found, options)
+    check_until(options, model, found)
+    options = as_decided(found, as_recorded(found, options))
     with quietly(quiet), exact_compilation(bool(options.fastmath)):
         finished = result_of_finished(place, found, options, model)
         if finished is not None:
             return finished
         run = find_or_create(place, found, options, model)
-        outcome = draw_missing(run, options, stop_before)
+        run, outcome = draw_missing(run, options, stop_before)
         return result(run, options, outcome)

@@ -188,7 +188,7 @@ class Scene:
             warnings.simplefilter("ignore")
             if manifest is not None and manifest.draws < active.draws:
                 draws, parts = active.draws, (active.preparation, active.schemas)
-                longer = describe.extend_run(place, manifest, *parts, draws)
+                longer = describe.resize_run(place, manifest, *parts, draws)
                 active = replace(active, manifest=longer)
             draw_missing(active, options, Deadline())
         return self._unfinished(store)

@@ -32,10 +32,12 @@ __all__ = [
     "data_differences",
     "data_groups",
     "digest",
+    "dims_of",
     "fingerprint",
     "last_logp",
     "n_free_variables",
     "old_fingerprint",
+    "recorded_names",
     "records_logp",
     "result_coords",
     "result_dims",
@@ -91,6 +93,22 @@ def result_dims(model: Any) -> dict[str, list[str]]:
             for i, dim in enumerate(of_variable)
         ]
     return named
+
+
+def recorded_names(model: Any, var_names: Sequence[str] | None) -> list[str]:
+    """Return the names of the variables that a result of sampling has, in the model's order."""
+    names = [str(var.name) for var in model.unobserved_RVs]
+    return [name for name in names if var_names is None or name in var_names]
+
+
+def dims_of(model: Any, var_names: Sequence[str]) -> list[str]:
+    """Return the dimensions of variables as the result of sampling names them."""
+    named = result_dims(model)
+    dims: dict[str, None] = {}
+    for name in var_names:
+        unnamed = [f"{name}_dim_{i}" for i in range(model[name].ndim)]
+        dims |= dict.fromkeys(named.get(name, unnamed))
+    return list(dims)
 
 
 def transformed_names(model: Any) -> set[str]:

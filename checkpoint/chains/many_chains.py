@@ -1,7 +1,7 @@
 """Draw chains in an engine: submit them, follow them, restart lost ones, stop them."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
@@ -25,7 +25,7 @@ Listener = Callable[[int, int, Any, Any], None]
 
 
 def run_chains(
-    tasks: Sequence[ChainTask],
+    rounds: Iterable[Sequence[ChainTask]],
     engine: Engine,
     listener: Listener,
     should_stop: Callable[[], bool],
@@ -35,8 +35,8 @@ def run_chains(
 
     Parameters
     ----------
-    tasks : sequence of ChainTask
-        In the order in which they are started.
+    rounds : iterable of sequences of ChainTask
+        Each in the order in which they are started; the next is taken when all of one have ended.
     engine : Engine
         Closed at the end.
     listener : callable
@@ -55,16 +55,16 @@ def run_chains(
     -----
     Durability: as of `run_chain`, for every chain.
     """
-    follower = _Follower(tasks, engine, listener)
+    follower = _Follower(engine, listener)
     try:
         with display:
-            for task in tasks:
-                engine.submit(task)
-            while engine.alive():
-                if should_stop():
-                    follower.stop()
-                for event in engine.events(_PATIENCE):
-                    follower.handle(event)
+            for tasks in rounds:
+                follower.submit(tasks)
+                while engine.alive():
+                    if should_stop():
+                        follower.stop()
+                    for event in engine.events(_PATIENCE):
+                        follower.handle(event)
     except BaseException:
         engine.stop()
         while engine.alive():  # errors after the first are those of their chains
@@ -77,12 +77,17 @@ def run_chains(
 class _Follower:
     """Handles the events of an engine."""
 
-    def __init__(self, tasks: Sequence[ChainTask], engine: Engine, listener: Listener) -> None:
-        self._tasks = {task.chain: task for task in tasks}
+    def __init__(self, engine: Engine, listener: Listener) -> None:
+        self._tasks: dict[int, ChainTask] = {}
         self._engine = engine
         self._listener = listener
         self._n_lost: Counter[int] = Counter()
         self._is_stopping = False
+
+    def submit(self, tasks: Sequence[ChainTask]) -> None:
+        self._tasks = {task.chain: task for task in tasks}
+        for task in tasks:
+            self._engine.submit(task)
 
     def stop(self) -> None:
         self._is_stopping = True

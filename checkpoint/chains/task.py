@@ -29,8 +29,6 @@ class RunTask:
     plan : RowPlan
     compute : callable
         Computes the recorded variables from the value variables.
-    n_rows : int
-        Draws that each chain is to have at the end, warm-up included.
     commit_interval : float
         Seconds.
     clock : SessionClock
@@ -42,7 +40,6 @@ class RunTask:
     method: Method
     plan: RowPlan
     compute: Callable[..., Sequence[Any]]
-    n_rows: int
     commit_interval: float
     clock: SessionClock = field(default_factory=SessionClock)
 
@@ -63,6 +60,8 @@ class ChainTask:
         Initial point.
     rng : Generator
         For the start of the chain.
+    n_rows : int
+        Draws that the chain is to have at the end, warm-up included.
     rehearsed : Rehearsed
         Rehearsals of the chain that were recorded when the task was made.
     """
@@ -71,6 +70,7 @@ class ChainTask:
     chain: int
     start: Point
     rng: Any
+    n_rows: int
     rehearsed: Rehearsed = NOTHING
 
     @property
@@ -97,11 +97,6 @@ class ChainTask:
     @property
     def compute(self) -> Callable[..., Sequence[Any]]:
         return self.run.compute
-
-    @property
-    def n_rows(self) -> int:
-        """Draws to have at the end, warm-up included."""
-        return self.run.n_rows
 
     def own_part(self) -> dict[str, Any]:
         """Return the part of the task that belongs to this chain alone; it can be pickled."""

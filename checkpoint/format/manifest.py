@@ -67,6 +67,8 @@ class Manifest:
     grows : bool
         Whether arrays of draws are as long as what all chains have sealed; in older stores they
         have their full length from the start.
+    stopped_by : str
+        The criterion that ended sampling at `draws`, before what was asked for; empty if none did.
     documents : mapping of str to int
         Checksum of each metadata document below the root, by its key; empty in stores that have
         none.
@@ -98,6 +100,7 @@ class Manifest:
     call: Mapping[str, str] = field(default_factory=dict)
     data: Mapping[str, list[str]] = field(default_factory=dict)
     grows: bool = False
+    stopped_by: str = ""
     documents: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -105,8 +108,8 @@ class Manifest:
         """Draws of a chain, warm-up included."""
         return self.tune + self.draws
 
-    def with_draws(self, draws: int) -> "Manifest":
-        return replace(self, draws=draws)
+    def with_draws(self, draws: int, stopped_by: str = "") -> "Manifest":
+        return replace(self, draws=draws, stopped_by=stopped_by)
 
     def first_state(self, chain: int) -> int:
         """Return the first row of a chain that has the state of the sampler after it."""

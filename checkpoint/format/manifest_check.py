@@ -185,5 +185,6 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
     "call": _is_object_of(_is_text),
     "data": _is_object_of(_is_list_of(_is_text)),
     "grows": _is_flag,
+    "stopped_by": _is_text,
     "documents": _is_object_of(_is_count(0, 1 << 32)),
 }

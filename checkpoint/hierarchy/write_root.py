@@ -32,11 +32,11 @@ __all__ = [
     "Contents",
     "array_names",
     "create",
-    "extend",
     "lay_out",
     "publish",
     "read_array",
     "read_dims",
+    "resize",
     "write_placeholder",
 ]
 
@@ -147,8 +147,8 @@ def publish(
     return manifest
 
 
-def extend(store: Store, manifest: Manifest, contents: Contents, counts: Sequence[int]) -> Manifest:
-    """Write the hierarchy for more draws, without chunks; return the manifest as it was written."""
+def resize(store: Store, manifest: Manifest, contents: Contents, counts: Sequence[int]) -> Manifest:
+    """Write the hierarchy for another number of draws, without chunks; return its manifest."""
     keys = _shortened(manifest, node_keys(manifest, contents), counts)
     keys |= _metadata(session_keys(manifest, contents))
     store.write(keys)

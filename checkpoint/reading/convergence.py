@@ -11,7 +11,7 @@ from checkpoint.errors import ArgumentError
 from checkpoint.printable import printable
 from checkpoint.reading.diagnostics import MIN_DRAWS, rhat_and_ess
 
-__all__ = ["Convergence", "convergence", "most_values"]
+__all__ = ["Convergence", "convergence", "most_values", "name_of_quantity"]
 
 _QUICK = 500_000
 """Draws that are looked at, over chains and quantities, unless all are asked for."""
@@ -101,7 +101,7 @@ def convergence(
         values = np.asarray(read(name), dtype=float).reshape(chains, draws, n_numbers)
         n_taken = n_numbers if left is None else min(left, n_numbers)
         for at in range(n_taken):
-            quantity = _name(name, shapes[name], at)
+            quantity = name_of_quantity(name, shapes[name], at)
             rhats[quantity], sizes[quantity] = rhat_and_ess(values[:, :, at])
         left = None if left is None else left - n_taken
     if not rhats:
@@ -120,7 +120,12 @@ def _extreme(values: Mapping[str, float], choose: Any) -> tuple[float | None, st
     return known[name], name
 
 
-def _name(variable: str, shape: tuple[int, ...], at: int) -> str:
+def name_of_quantity(variable: str, shape: tuple[int, ...], at: int) -> str:
+    """Return the name of a number of a variable, with its index in an array, as it may be shown.
+
+    >>> name_of_quantity("theta", (2, 3), 4)
+    'theta[1, 1]'
+    """
     if not shape:
         return printable(variable)
     index = ", ".join(str(i) for i in np.unravel_index(at, shape))

@@ -10,7 +10,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-__all__ = ["MIN_DRAWS", "rhat_and_ess"]
+__all__ = ["MIN_DRAWS", "ess_tail", "rhat_and_ess"]
 
 MIN_DRAWS = 10
 """Draws of each chain below which neither says anything."""
@@ -43,6 +43,26 @@ def rhat_and_ess(draws: Array) -> tuple[float, float]:
     return float(rhat), _ess(scores)
 
 
+def ess_tail(draws: Array) -> float:
+    """Return the effective sample size in the tails of one quantity, over all chains.
+
+    It is the smaller of those of the quantiles of 5 % and 95 %.
+
+    Parameters
+    ----------
+    draws : array, shape ``(n_chains, n_draws)``
+
+    Returns
+    -------
+    float
+        NaN if all draws are equal or some are not finite.
+    """
+    if not _is_usable(draws):
+        return _NAN
+    below = [draws <= np.quantile(draws, share) for share in (0.05, 0.95)]
+    return min(_ess(_split(is_below.astype(float))) for is_below in below)
+
+
 def _is_usable(draws: Array) -> bool:
     return draws.shape[1] >= MIN_DRAWS and bool(np.isfinite(draws).all() and np.ptp(draws) > 0)
 
@@ -70,7 +90,7 @@ def _ess(draws: Array) -> float:
     total = covariance[0] + draws.mean(axis=1).var(ddof=1)
     correlation = 1 - (within - covariance) / total
     correlation[0] = 1
-    n_pairs = max(1, (n_draws - 2) // 2)
+    n_pairs = (n_draws - 1) // 2
     pairs = correlation[: 2 * n_pairs].reshape(n_pairs, 2).sum(axis=1)
     negative = np.flatnonzero(pairs < 0)
     n_kept = int(negative[0]) if negative.size else n_pairs - 1

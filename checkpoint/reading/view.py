@@ -2,7 +2,7 @@
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -112,6 +112,10 @@ class View(ABC):
         """Recorded variables after warm-up, an xarray Dataset ``(chain, draw, *dims)``."""
         return self._variables(layout.POSTERIOR, warmup=False)
 
+    def posterior_of(self, var_names: Sequence[str] | None) -> "Dataset":
+        """Return some of the variables of `posterior`, or all for None; no other is read."""
+        return self._variables(layout.POSTERIOR, warmup=False, var_names=var_names)
+
     @property
     def warmup_posterior(self) -> "Dataset":
         """Recorded variables of warm-up, an xarray Dataset ``(chain, draw, *dims)``."""
@@ -189,8 +193,13 @@ class View(ABC):
             shapes, lambda name: self._values(paths[name], False), len(chains), n, limit
         )
 
-    def _variables(self, group: str, warmup: bool) -> Any:
-        data = {path.split("/", 1)[1]: self._values(path, warmup) for path in self._paths(group)}
+    def _variables(self, group: str, warmup: bool, var_names: Sequence[str] | None = None) -> Any:
+        paths = {path.split("/", 1)[1]: path for path in self._paths(group)}
+        data = {
+            name: self._values(path, warmup)
+            for name, path in paths.items()
+            if var_names is None or layout.name_of(name) in var_names
+        }
         # Coordinates are the same in both phases, and this one has its group in any case.
         return self._dataset(data, group, warmup)
 

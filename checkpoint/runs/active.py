@@ -26,7 +26,7 @@ from checkpoint.recording.rehearsed import NOTHING, Rehearsed, read_rehearsed
 from checkpoint.recording.session_clock import SessionClock
 from checkpoint.recording.start import read_constants, read_start
 from checkpoint.runs.arguments import Options
-from checkpoint.runs.describe import StoreSettings, create_run, describe_run, extend_run
+from checkpoint.runs.describe import StoreSettings, create_run, describe_run, resize_run
 from checkpoint.runs.failed_run import refuse_failed
 from checkpoint.runs.randomness import check_not_random
 from checkpoint.runs.same_model import check_same_model
@@ -227,7 +227,7 @@ def _reopen(store: Store, manifest: Manifest, options: Options, arguments: Argum
             )
         check_numbers(store, manifest, run.preparation, run.records())
         if options.draws > manifest.draws:
-            longer = extend_run(run.store, manifest, run.preparation, run.schemas, options.draws)
+            longer = resize_run(run.store, manifest, run.preparation, run.schemas, options.draws)
             run = replace(run, manifest=longer)
     except BaseException:
         run.store.unlock()
@@ -264,16 +264,23 @@ def arguments_of(options: Options, model: Any) -> Arguments:
 
 
 def tasks_of(
-    run: ActiveRun, records: Sequence[ChainRecord], commit_interval: float, clock: SessionClock
+    run: ActiveRun,
+    records: Sequence[ChainRecord],
+    n_rows: int,
+    commit_interval: float,
+    clock: SessionClock,
 ) -> list[ChainTask]:
-    """Return a task for each chain that lacks draws; in a population, for every chain."""
+    """Return a task for each chain that lacks draws; in a population, for every chain.
+
+    `n_rows` draws, warm-up included, are what each chain is to have.
+    """
     is_population = run.preparation.is_population
-    common = replace(run_task(run, commit_interval), clock=clock)
+    common = run_task(run, commit_interval, clock)
     rehearsed = read_rehearsed(run.store, run.manifest)
     return [
-        _chain_task(run, common, record.chain, rehearsed[record.chain])
+        _chain_task(run, common, record.chain, n_rows, rehearsed[record.chain])
         for record in records
-        if is_population or record.n_rows < run.n_rows
+        if is_population or record.n_rows < n_rows
     ]
 
 
@@ -281,10 +288,11 @@ def task_of(
     run: ActiveRun, chain: int, commit_interval: float, rehearsed: Rehearsed = NOTHING
 ) -> ChainTask:
     """Return the task of one chain, which a worker process can draw from."""
-    return _chain_task(run, run_task(run, commit_interval), chain, rehearsed)
+    common = run_task(run, commit_interval, SessionClock())
+    return _chain_task(run, common, chain, run.n_rows, rehearsed)
 
 
-def run_task(run: ActiveRun, commit_interval: float) -> RunTask:
+def run_task(run: ActiveRun, commit_interval: float, clock: SessionClock) -> RunTask:
     """Return the part of a task that all chains share."""
     preparation = run.preparation
     recorder: Any = preparation.recorder
@@ -296,12 +304,14 @@ def run_task(run: ActiveRun, commit_interval: float) -> RunTask:
         ),
         plan=run.plan,
         compute=recorder.fn,
-        n_rows=run.n_rows,
         commit_interval=commit_interval,
+        clock=clock,
     )
 
 
-def _chain_task(run: ActiveRun, common: RunTask, chain: int, rehearsed: Rehearsed) -> ChainTask:
+def _chain_task(
+    run: ActiveRun, common: RunTask, chain: int, n_rows: int, rehearsed: Rehearsed
+) -> ChainTask:
     preparation = run.preparation
     start, rng = preparation.initial_points[chain], preparation.rngs[chain]
-    return ChainTask(common, chain, start, rng, rehearsed)
+    return ChainTask(common, chain, start, rng, n_rows, rehearsed)

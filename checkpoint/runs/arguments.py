@@ -77,6 +77,7 @@ class Options:
     on_deadline: Literal["return", "exit"] = "return"
     count_earlier_time: bool = False
     save_model: bool = False
+    until: Any = None
     step_kwargs: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod

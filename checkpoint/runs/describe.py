@@ -1,7 +1,7 @@
 """Describe a prepared run by its manifest, and write it to a store.
 
 `describe_run` makes one step with a copy of the step method to find the columns of a row;
-`create_run` writes the run, and `extend_run` makes room for more draws.
+`create_run` writes the run, and `resize_run` makes room for more draws.
 """
 
 import secrets
@@ -39,7 +39,7 @@ __all__ = [
     "contents_of",
     "create_run",
     "describe_run",
-    "extend_run",
+    "resize_run",
 ]
 
 _CHUNK_NBYTES = 16 << 20
@@ -157,17 +157,21 @@ def create_run(
     return write_root.create(store, manifest, contents_of(preparation, schemas))
 
 
-def extend_run(
+def resize_run(
     store: Store,
     manifest: Manifest,
     preparation: Preparation,
     schemas: Sequence[AdapterSchema],
     draws: int,
+    stopped_by: str = "",
 ) -> Manifest:
-    """Make room for more draws and return the new manifest."""
-    longer = manifest.with_draws(draws)
+    """Make room for more draws, or for no more than are recorded; return the new manifest.
+
+    `stopped_by` is the criterion for which no more are drawn.
+    """
+    resized = manifest.with_draws(draws, stopped_by)
     counts = [read_draw_idx(store, manifest, chain) for chain in range(manifest.chains)]
-    return write_root.extend(store, longer, contents_of(preparation, schemas), counts)
+    return write_root.resize(store, resized, contents_of(preparation, schemas), counts)
 
 
 def _probe(

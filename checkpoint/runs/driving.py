@@ -18,7 +18,7 @@ from checkpoint.reading.run import RecordedRun
 from checkpoint.recording.record import ChainRecord
 from checkpoint.recording.session_clock import SessionClock
 from checkpoint.recording.showing import Growth, seal_complete, show_sealed, show_whole
-from checkpoint.runs.active import ActiveRun, tasks_of
+from checkpoint.runs.active import ActiveRun, run_task
 from checkpoint.runs.arguments import Options
 from checkpoint.runs.deadlines import Deadline
 from checkpoint.runs.following import (
@@ -37,6 +37,7 @@ from checkpoint.runs.refusing import (
     rehearse_chains,
     rehearse_finished,
 )
+from checkpoint.runs.rounds import Rounds
 from checkpoint.runs.session_log import SessionLog
 from checkpoint.stores import Store
 
@@ -59,8 +60,8 @@ class Outcome:
     stopped: str = ""
 
 
-def draw_missing(run: ActiveRun, options: Options, deadline: Deadline) -> Outcome:
-    """Draw the missing draws of all chains; return the outcome.
+def draw_missing(run: ActiveRun, options: Options, deadline: Deadline) -> tuple[ActiveRun, Outcome]:
+    """Draw the missing draws of all chains; return the run as it is then, and the outcome.
 
     Notes
     -----
@@ -73,7 +74,7 @@ def draw_missing(run: ActiveRun, options: Options, deadline: Deadline) -> Outcom
         show_whole(run.store, run.manifest)
         run.store.mend()
         announce_finished(run.store, run.manifest, options)
-        return Outcome(has_drawn=False)
+        return run, Outcome(has_drawn=False)
     try:
         rehearse_chains(run, records)
         run = _with_possible_workers(run)
@@ -96,7 +97,8 @@ def draw_missing(run: ActiveRun, options: Options, deadline: Deadline) -> Outcom
             with log:
                 seal_complete(run.store, run.manifest, records)
                 show_sealed(run.store, run.manifest)
-                _drive(run, records, options, _Stop(interrupts, deadline), log.clock)
+                run = _drive(run, records, options, _Stop(interrupts, deadline), log.clock)
+                log.resized(run.manifest, run.n_rows)
                 log.signal, log.deadline = interrupts.received, deadline.reached
                 show_sealed(run.store, run.manifest)
             if all(record.n_rows == run.manifest.total for record in log.records):
@@ -110,7 +112,7 @@ def draw_missing(run: ActiveRun, options: Options, deadline: Deadline) -> Outcom
         raise _preempted(run, log, interruption(interrupts.received), code, interrupts.received)
     if stopped and log.deadline and options.on_deadline == "exit":
         raise _preempted(run, log, stopped, exit_code_of(signal.SIGTERM, exit_code), None)
-    return Outcome(has_drawn=True, stopped=stopped)
+    return run, Outcome(has_drawn=True, stopped=stopped)
 
 
 def _stopped(log: SessionLog) -> str:
@@ -182,11 +184,13 @@ def _drive(
     options: Options,
     stop: _Stop,
     clock: SessionClock,
-) -> None:
+) -> ActiveRun:
+    """Draw; return the run, which has fewer draws than asked if a criterion ended it."""
     preparation = run.preparation
-    tasks = tasks_of(run, records, options.commit_interval, clock)
-    in_workers = preparation.cores > 1 and len(tasks) > 1 and not preparation.is_population
-    callback = callback_of(options.callback, run, tasks)
+    rounds = Rounds(run, records, options, clock, stop.should_stop)
+    n_lacking = rounds.n_lacking
+    in_workers = preparation.cores > 1 and n_lacking > 1 and not preparation.is_population
+    callback = callback_of(options.callback, run)
     progress = Progress(
         preparation.step,
         run.manifest.chains,
@@ -220,17 +224,19 @@ def _drive(
         if in_workers:
             settings = WorkerSettings(
                 preparation.mp_ctx,
-                min(preparation.cores, len(tasks)),
+                min(preparation.cores, n_lacking),
                 preparation.blas_cores_per_worker,
                 step_by_step=callback is not None,
             )
-            engine = LocalEngine(tasks[0].run, settings)
-            run_chains(tasks, engine, listen, stop.should_stop, progress)
-            return
+            engine = LocalEngine(run_task(run, options.commit_interval, clock), settings)
+            run_chains(rounds, engine, listen, stop.should_stop, progress)
+            return rounds.run
         observer = InProcess(listen, stop.should_stop, run.n_rows, every_draw=callback is not None)
         with progress, preparation.blas_limiter():
-            if preparation.is_population:
-                run_population(tasks, observer)
-                return
-            for task in tasks:
-                run_chain(task, observer)
+            for tasks in rounds:
+                if preparation.is_population:
+                    run_population(tasks, observer)
+                    continue
+                for task in tasks:
+                    run_chain(task, observer)
+    return rounds.run

@@ -9,7 +9,6 @@ from typing import Any
 from checkpoint._pymc.progress import announce, would_take_nutpie
 from checkpoint._pymc.results import as_draw, recorder_into, stats_columns
 from checkpoint.chains.signals import Interrupts
-from checkpoint.chains.task import ChainTask
 from checkpoint.errors import DamagedStoreError, DamageWarning, warn_caller
 from checkpoint.format.arrays import TEXT
 from checkpoint.format.layout import stat_path
@@ -85,17 +84,15 @@ class StopInstead:
         return False
 
 
-def callback_of(
-    callback: Callable[..., Any] | None, run: ActiveRun, tasks: list[ChainTask]
-) -> Callable[..., None] | None:
+def callback_of(callback: Callable[..., Any] | None, run: ActiveRun) -> Callable[..., None] | None:
     """Return a listener that calls a user's callback with PyMC's in-memory traces, or None."""
     if callback is None:
         return None
     stats_dtypes = run.preparation.step.stats_dtypes
     traces: dict[int, Any] = {}
-    for task in tasks:
-        traces[task.chain] = trace = copy(run.preparation.recorder)
-        trace.setup(run.n_rows, task.chain, stats_dtypes)
+    for chain in range(run.manifest.chains):
+        traces[chain] = trace = copy(run.preparation.recorder)
+        trace.setup(run.n_rows, chain, stats_dtypes)
     record = {chain: recorder_into(trace) for chain, trace in traces.items()}
     tune = run.manifest.tune
 

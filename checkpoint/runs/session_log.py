@@ -91,6 +91,10 @@ class SessionLog:
             n_before=n_recorded,
         )
 
+    def resized(self, manifest: Manifest, n_rows: int) -> None:
+        """Take a run that has other numbers of draws by now, warm-up included."""
+        self._manifest, self._n_rows = manifest, n_rows
+
     @property
     def is_complete(self) -> bool:
         """Whether every chain has all its draws."""

@@ -96,7 +96,7 @@ def test_workers_draw_into_a_zip_file_and_wait_for_a_callback_at_every_draw(meth
     settings = WorkerSettings(multiprocessing.get_context(method), 2, None, step_by_step=True)
     heard = []
     run_chains(
-        tasks,
+        [tasks],
         LocalEngine(tasks[0].run, settings),
         lambda chain, n_rows, point, stats: heard.append((chain, n_rows)),
         lambda: False,
@@ -128,14 +128,14 @@ def test_a_killed_worker_is_replaced_and_a_line_says_where_its_chain_goes_on(run
             os.kill(worker.process.pid, signal.SIGKILL)
 
     with pytest.warns(WorkerWarning) as caught:
-        run_chains(tasks, engine, listen, lambda: False, contextlib.nullcontext())
+        run_chains([tasks], engine, listen, lambda: False, contextlib.nullcontext())
     [line] = [str(w.message) for w in caught if w.category is WorkerWarning]
     assert f"the worker of chain {killed[0]} was killed by SIGKILL" in line
     assert "of 100 (restart 1 of 3)" in line
     whole = DirectoryStore(tmp_path / "whole.zarr")
     begin_run(whole, chains=3, tune=30, draws=70)
     other = tasks_of(whole, manifest)
-    run_chains(other, engine_of(other), lambda *_: None, lambda: False, contextlib.nullcontext())
+    run_chains([other], engine_of(other), lambda *_: None, lambda: False, contextlib.nullcontext())
     for chain in range(3):
         expected = rows_of(whole, manifest, chain)
         for path, values in rows_of(place, manifest, chain).items():
@@ -156,7 +156,7 @@ def test_a_worker_that_is_stopped_cannot_keep_a_run_from_stopping(run, monkeypat
             stopped.append((chain, n_rows))
 
     with pytest.warns(WorkerWarning, match="did not answer within 0 seconds"):
-        run_chains(tasks, engine, listen, lambda: bool(stopped), contextlib.nullcontext())
+        run_chains([tasks], engine, listen, lambda: bool(stopped), contextlib.nullcontext())
     [(chain, n_rows)] = stopped
     assert recover(place, manifest, chain).n_rows >= n_rows - 1
 
@@ -226,7 +226,7 @@ tasks = tasks_of(store, begin_run(store))
 engine = LocalEngine(
     tasks[0].run, WorkerSettings(multiprocessing.get_context("spawn"), 2, None, False)
 )
-run_chains(tasks, engine, lambda *_: None, lambda: False, contextlib.nullcontext())
+run_chains([tasks], engine, lambda *_: None, lambda: False, contextlib.nullcontext())
 """,
     )
     _, err = end_of(process)
@@ -253,7 +253,7 @@ engine = LocalEngine(
 for worker in engine._workers:
     print(worker.process.pid, flush=True)
 with Interrupts() as interrupts:
-    run_chains(tasks, engine, lambda *_: print("at", flush=True), interrupts.should_stop,
+    run_chains([tasks], engine, lambda *_: print("at", flush=True), interrupts.should_stop,
                contextlib.nullcontext())
 sys.exit(128 + interrupts.received)
 """,
@@ -281,7 +281,7 @@ def test_a_worker_that_dies_while_it_loads_its_task_is_lost_a_few_times_only(run
         pytest.warns(WorkerWarning),
         pytest.raises(ChainError, match="lost 4 times; the last time it ended with code 3"),
     ):
-        run_chains(tasks, engine, lambda *_: None, lambda: False, contextlib.nullcontext())
+        run_chains([tasks], engine, lambda *_: None, lambda: False, contextlib.nullcontext())
 
 
 class Unknown(Walks):

@@ -96,14 +96,14 @@ def is_alive(pid: int) -> bool:
     return state != "Z"
 
 
-def finish(store, model, cores):
+def finish(store, model, cores, **others):
     with model():
         return checkpoint.sample(
             store,
             cores=cores,
             resume="must",
             step=step_of(model.__name__),
-            **arguments_of(model.__name__),
+            **{**arguments_of(model.__name__), **others},
         )
 
 

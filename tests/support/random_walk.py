@@ -168,9 +168,9 @@ def tasks_of(
 ) -> Sequence[ChainTask]:
     """Return the tasks of all chains."""
     n_rows = manifest.total if n_rows is None else n_rows
-    run = RunTask(store, manifest, method or Walks(), PLAN, compute, n_rows, commit_interval)
+    run = RunTask(store, manifest, method or Walks(), PLAN, compute, commit_interval)
     return [
-        ChainTask(run, chain, {"x": np.zeros(N)}, generator_from_json(document))
+        ChainTask(run, chain, {"x": np.zeros(N)}, generator_from_json(document), n_rows)
         for chain, document in enumerate(manifest.rngs)
     ]
 

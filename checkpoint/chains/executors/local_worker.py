@@ -87,7 +87,7 @@ def _draw_all(pipe: Any, stop_flag: Any, place: Place, run: RunTask) -> None:
     while (message := pipe.recv()) is not None:
         task = ChainTask.of_parts(run, message)
         try:
-            run_chain(task, _Reporter(pipe, stop_flag, place.step_by_step, run.n_rows))
+            run_chain(task, _Reporter(pipe, stop_flag, place.step_by_step, task.n_rows))
         except BaseException as error:
             pipe.send(("error", _portable(error, task.chain)))
         else:

@@ -240,7 +240,7 @@ class ZarrTrace(TraceView, backends.TraceBase):  # type: ignore[misc]  # PyMC's 
         try:
             in_workers = preparation.cores > 1 and not is_population(step)
             self._session = session = Session(run, in_workers)
-            tasks = tasks_of(run, run.records(), options.commit_interval, session.clock)
+            tasks = tasks_of(run, run.records(), run.n_rows, options.commit_interval, session.clock)
         except BaseException:
             run.store.unlock()
             raise

@@ -27,7 +27,7 @@ class Followed:
             self.heard.append((chain, n_rows))
 
         display = contextlib.nullcontext()
-        run_chains(self.tasks, engine, listener or listen, should_stop, display)
+        run_chains([self.tasks], engine, listener or listen, should_stop, display)
 
     def n_rows(self):
         return [recover(self.store, self.manifest, task.chain).n_rows for task in self.tasks]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from checkpoint.reading import diagnostics
-from checkpoint.reading.diagnostics import rhat_and_ess
+from checkpoint.reading.diagnostics import ess_tail, rhat_and_ess
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -30,6 +30,7 @@ CASES = {
     "apart": walks(4, 200, 0.2, shift=3.0),
     "alternating": walks(2, 200, -0.9),
     "few": walks(2, 10, 0.0),
+    "odd halves": walks(2, 14, 0.5, seed=2),
     "ties": np.round(walks(4, 300, 0.8)),
     "heavy tails": np.tan(walks(4, 300, 0.0)),
 }
@@ -42,9 +43,17 @@ def test_both_equal_those_of_arviz(case):
     assert rhat_and_ess(draws) == pytest.approx(expected, rel=1e-9, nan_ok=True)
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_the_size_in_the_tails_equals_that_of_arviz(case):
+    draws = CASES[case]
+    expected = float(array_stats.ess(draws, method="tail", prob=(0.05, 0.95)))
+    assert ess_tail(draws) == pytest.approx(expected, rel=1e-9, nan_ok=True)
+
+
 @pytest.mark.parametrize("draws", [np.ones((2, 50)), np.full((2, 50), np.nan), np.ones((2, 3))])
 def test_there_is_none_of_what_does_not_vary_is_not_finite_or_is_too_short(draws):
     assert np.isnan(rhat_and_ess(draws)).all()
+    assert np.isnan(ess_tail(draws))
 
 
 def test_the_normal_quantile_is_that_of_the_standard_library():
