@@ -178,7 +178,8 @@ return_inferencedata, idata_kwargs, mp_ctx, blas_cores, model, backend
         Signals that announce the end of the process. Each chain then stops between draws and
         commits, and `Preempted` ends the process. By default SIGTERM, SIGHUP, SIGUSR1, SIGUSR2 and
         SIGXCPU; an empty sequence leaves all as they are. They are taken in the main thread only,
-        and not where the process ignores them, as under ``nohup``.
+        and not where the process ignores them, as under ``nohup``. One that a worker receives
+        alone, as SIGXCPU is when its own time is up, counts as one to this process.
     preempt_exit_code : int, optional
         Exit code of the process after such a signal. The default is 128 plus the signal's number.
     grace : float

@@ -61,6 +61,7 @@ class Interrupts:
         self._exit_code = exit_code
         self._previous: dict[int, Any] = {}
         self._timer: threading.Timer | None = None
+        self._echo: int | None = None
 
     def __enter__(self) -> "Interrupts":
         if threading.current_thread() is threading.main_thread():
@@ -77,6 +78,11 @@ class Interrupts:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     @property
+    def taken(self) -> tuple[int, ...]:
+        """The signals that preempt, as far as this process takes them."""
+        return tuple(number for number in self._signals if number in self._previous)
+
+    @property
     def is_preempted(self) -> bool:
         """Whether a signal arrived that announces the end of the process."""
         return self.received is not None and self.received in self._signals
@@ -90,6 +96,15 @@ class Interrupts:
         if self.received is None:
             self.received = signal.SIGINT
 
+    def take_from_worker(self, number: int) -> None:
+        """Take a signal that a worker received; the same one to this process is no second one.
+
+        It was sent to the whole group then, and the worker was faster.
+        """
+        if self.received is None:
+            self._echo = number
+            self._begin(number)
+
     def pass_on(self) -> None:
         """Call the previous handler of the signal that preempted, once all draws are durable."""
         handler = self._previous.get(self.received or 0)
@@ -98,15 +113,20 @@ class Interrupts:
 
     def _take(self, number: int, frame: FrameType | None) -> None:
         if self.received is None:
-            self.received = number
-            if self.is_preempted and self._grace is not None:
-                self._timer = threading.Timer(self._grace, self._end_now)
-                self._timer.daemon = True
-                self._timer.start()
+            self._begin(number)
+        elif number == self._echo:
+            self._echo = None
         elif number == signal.SIGINT:
             raise KeyboardInterrupt
         else:
             raise SystemExit(exit_code_of(number, self._exit_code))
+
+    def _begin(self, number: int) -> None:
+        self.received = number
+        if self.is_preempted and self._grace is not None:
+            self._timer = threading.Timer(self._grace, self._end_now)
+            self._timer.daemon = True
+            self._timer.start()
 
     def _end_now(self) -> None:
         number = self.received or 0

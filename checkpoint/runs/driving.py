@@ -131,7 +131,9 @@ class _Stop:
     interrupts: Interrupts
     deadline: Deadline
 
-    def should_stop(self) -> bool:
+    def should_stop(self, received_by_worker: int | None = None) -> bool:
+        if received_by_worker is not None:
+            self.interrupts.take_from_worker(received_by_worker)
         return self.interrupts.should_stop() or self.deadline.must_stop()
 
 
@@ -227,9 +229,10 @@ def _drive(
                 min(preparation.cores, n_lacking),
                 preparation.blas_cores_per_worker,
                 step_by_step=callback is not None,
+                signals=stop.interrupts.taken,
             )
             engine = LocalEngine(run_task(run, options.commit_interval, clock), settings)
-            run_chains(rounds, engine, listen, stop.should_stop, progress)
+            run_chains(rounds, engine, listen, lambda: stop.should_stop(engine.received), progress)
             return rounds.run
         observer = InProcess(listen, stop.should_stop, run.n_rows, every_draw=callback is not None)
         with progress, preparation.blas_limiter():

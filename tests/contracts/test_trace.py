@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -24,6 +23,7 @@ from checkpoint._pymc.backends import ChainBase, TraceBase
 from checkpoint.format.generators import generator_to_json
 from compare import unequal
 from folders import SUPPORT
+from killing import members
 from models import coal_disasters, eight_schools, normals, positive
 from places import KINDS, ONE_OF_EACH
 from settings import slowly
@@ -251,19 +251,6 @@ def wait_until(condition, seconds=90):
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
-
-
-def members(session):
-    """Return the processes of a session that are alive."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            fields = (entry / "stat").read_text().rpartition(")")[2].split()
-        except (OSError, ValueError):
-            continue
-        if int(fields[3]) == session and fields[0] != "Z":
-            found.append(int(entry.name))
-    return found
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")

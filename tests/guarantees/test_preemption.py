@@ -1,5 +1,6 @@
 """A signal that announces the end: chains stop between draws, commit, and the process ends."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -13,6 +14,8 @@ import pytest
 import checkpoint
 from checkpoint import errors
 from compare import unequal
+from killing import members, needs_proc
+from settings import slowly
 
 ARGUMENTS = {"draws": 40, "tune": 30, "chains": 2, "cores": 1, "random_seed": 4, "quiet": True}
 QUIET = {"progressbar": False, "compute_convergence_checks": False}
@@ -153,8 +156,12 @@ def begin(store, seconds, **arguments):
     )
 
 
-def test_a_signal_to_the_whole_group_ends_parent_and_workers_with_what_is_recorded_said(store):
-    process = begin(store, 0.01, cores=2, quiet=True)
+@needs_proc
+@pytest.mark.parametrize("mp_ctx", ["fork", *slowly("forkserver", "spawn")])
+def test_a_signal_to_the_whole_group_ends_parent_and_workers_with_what_is_recorded_said(
+    store, mp_ctx
+):
+    process = begin(store, 0.01, cores=2, quiet=True, mp_ctx=mp_ctx)
     assert process.stdout is not None
     while process.stdout.readline().strip() != "5":
         pass
@@ -165,8 +172,56 @@ def test_a_signal_to_the_whole_group_ends_parent_and_workers_with_what_is_record
     assert "run the same command again to continue" in said
     assert checkpoint.open(store).history.last.how == "signal"
     time.sleep(0.5)
-    with pytest.raises(ProcessLookupError):
-        os.killpg(process.pid, 0)
+    assert members(process.pid) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "mp_ctx"),
+    [
+        ("SIGXCPU", "fork"),
+        *(
+            pytest.param(name, mp_ctx, marks=pytest.mark.slow)
+            for name, mp_ctx in [
+                *((name, "fork") for name in ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")),
+                ("SIGUSR1", "forkserver"),
+                ("SIGUSR1", "spawn"),
+            ]
+        ),
+    ],
+)
+def test_a_signal_to_one_worker_alone_preempts_the_run(store, normals, whole, name, mp_ctx):
+    number, sent = getattr(signal, name), []
+
+    def send(trace, draw):
+        if draw.draw_idx >= 20 and not sent:
+            os.kill(workers()[0], number)
+            sent.append(number)
+        time.sleep(0.005)  # so that the chains are not over before the parent looks
+
+    with pytest.raises(checkpoint.Preempted) as caught:
+        fit(store, normals, callback=send, cores=2, mp_ctx=mp_ctx)
+    assert caught.value.code == 128 + number
+    assert checkpoint.open(store).history.last.detail == name
+    assert sum(checkpoint.open(store).draw_idx) < 140
+    assert unequal(fit(store, normals), whole) == []
+
+
+def workers():
+    return [p.pid for p in multiprocessing.active_children() if p.name == "checkpoint-worker"]
+
+
+def test_a_worker_ignores_what_the_run_was_told_to_ignore(store, normals):
+    def send(trace, draw):
+        if draw.draw_idx == 20:
+            for pid in workers():
+                os.kill(pid, signal.SIGHUP)
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        result = fit(store, normals, callback=send, cores=2, mp_ctx="fork")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert result.posterior.sizes["draw"] == 40
 
 
 def test_a_draw_that_outlasts_the_grace_is_cut_off_and_what_was_committed_stays(store):

@@ -1,8 +1,8 @@
 """Processes on this machine that draw chain after chain.
 
 Workers run free; the parent only listens. A worker reports its progress a few times a second. It
-reads a shared flag between draws, ignores the signals that a terminal sends to all of a group,
-and dies with its parent. The parent never waits for a worker without an end.
+reads a shared flag between draws, leaves the signals that a group may be sent to the parent, and
+dies with it. The parent never waits for a worker without an end.
 """
 
 import ctypes
@@ -49,12 +49,15 @@ class WorkerSettings:
         Threads of linear algebra in each worker; None leaves them as they are.
     step_by_step : bool
         Whether a worker waits for the parent after each draw, as a callback needs.
+    signals : tuple of int
+        Signals to a worker alone that `LocalEngine.received` is to name; it ignores others.
     """
 
     mp_ctx: Any
     cores: int
     blas_cores: int | None
     step_by_step: bool
+    signals: tuple[int, ...] = ()
 
 
 def why_no_workers(mp_ctx: Any) -> str:
@@ -80,6 +83,7 @@ class LocalEngine:
         self._settings = settings
         self._store = run.store
         self._stop_flag = settings.mp_ctx.RawValue(ctypes.c_bool, False)
+        self._received = settings.mp_ctx.RawValue(ctypes.c_int, 0)
         self._waiting: deque[ChainTask] = deque()
         self._workers: list[_Worker] = []
         if not run.store.writes_in_workers:
@@ -93,6 +97,11 @@ class LocalEngine:
         except BaseException:
             self.close()
             raise
+
+    @property
+    def received(self) -> int | None:
+        """The last signal that a worker received, of those that count."""
+        return self._received.value or None
 
     def submit(self, task: ChainTask) -> None:
         if not self._stop_flag.value:
@@ -129,7 +138,8 @@ class LocalEngine:
         self._workers.clear()
 
     def _add_worker(self) -> None:
-        worker = _Worker(self._settings, self._stop_flag, self._run if self._is_fork else None)
+        flags = (self._stop_flag, self._received)
+        worker = _Worker(self._settings, flags, self._run if self._is_fork else None)
         self._workers.append(worker)
         if self._packed is not None:
             worker.channel.send(self._packed)
@@ -199,7 +209,9 @@ class LocalEngine:
 class _Worker:
     """The parent's side of one process."""
 
-    def __init__(self, settings: WorkerSettings, stop_flag: Any, run: RunTask | None) -> None:
+    def __init__(
+        self, settings: WorkerSettings, flags: tuple[Any, Any], run: RunTask | None
+    ) -> None:
         self.chain: int | None = None
         self.is_ready = False
         self.is_waiting = False
@@ -210,10 +222,12 @@ class _Worker:
         self.channel = Channel(connection)
         is_grandchild = settings.mp_ctx.get_start_method() == "forkserver"
         blas_cores = settings.blas_cores if run is None else None
-        place = Place(os.getpid(), is_grandchild, blas_cores, settings.step_by_step)
+        place = Place(
+            os.getpid(), is_grandchild, blas_cores, settings.step_by_step, settings.signals
+        )
         # What is given here goes through a pipe that nobody may read: little but for a fork.
         self.process = settings.mp_ctx.Process(
-            target=work, name="checkpoint-worker", daemon=True, args=(remote, stop_flag, place, run)
+            target=work, name="checkpoint-worker", daemon=True, args=(remote, *flags, place, run)
         )
         try:
             self.process.start()

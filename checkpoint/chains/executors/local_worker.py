@@ -37,22 +37,28 @@ class Place:
         Threads of linear algebra; None leaves them as they are.
     step_by_step : bool
         Whether to wait for the parent after each draw.
+    signals : tuple of int
+        Signals that the parent takes, and that count if this process alone receives them.
     """
 
     parent_pid: int
     is_grandchild: bool
     blas_cores: int | None
     step_by_step: bool
+    signals: tuple[int, ...] = ()
 
 
-def work(pipe: Any, stop_flag: Any, place: Place, run: RunTask | None) -> None:
+def work(pipe: Any, stop_flag: Any, received: Any, place: Place, run: RunTask | None) -> None:
     """Draw the chains that the parent names; the target of a worker process.
 
     A forked worker inherits the common part of the tasks; other workers are sent it.
     """
-    # They may be sent to the whole group: the parent takes them, and says when to stop.
-    for number in (signal.SIGINT, *PREEMPT_SIGNALS):
+    # They may be sent to the whole group, or to this process alone, as SIGXCPU is: the parent is
+    # told by a shared number, which a handler may set at any moment, and says when to stop.
+    for number in {signal.SIGINT, *PREEMPT_SIGNALS} - {*place.signals}:
         signal.signal(number, signal.SIG_IGN)
+    for number in place.signals:
+        signal.signal(number, lambda number, frame: setattr(received, "value", number))
     end_with(place.parent_pid, is_parent=not place.is_grandchild)
     try:
         pipe.send(("ready", None))

@@ -101,6 +101,28 @@ def test_outside_the_main_thread_nothing_is_changed():
     assert seen == before
 
 
+def test_a_signal_that_a_worker_received_counts_and_its_echo_does_not():
+    with Interrupts() as interrupts:
+        interrupts.take_from_worker(signal.SIGUSR1)
+        assert interrupts.is_preempted
+        send(signal.SIGUSR1)  # it was sent to the whole group
+        with pytest.raises(SystemExit):
+            send(signal.SIGUSR1)
+    with Interrupts() as interrupts:
+        send(signal.SIGTERM)
+        interrupts.take_from_worker(signal.SIGUSR1)
+        assert interrupts.received == signal.SIGTERM
+
+
+def test_the_signals_it_takes_are_those_that_are_not_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interrupts() as interrupts:
+            assert set(interrupts.taken) == set(PREEMPT_SIGNALS) - {signal.SIGHUP}
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_a_grace_that_runs_out_ends_the_process_and_says_so():
     code = (
         "import os, signal, time\n"
