@@ -187,7 +187,7 @@ return_inferencedata, idata_kwargs, mp_ctx, blas_cores, model, backend
         that were committed are kept.
     max_time : float, timedelta, or str, optional
         Time that the call may take: seconds, or text such as ``"2h30m"``. Sampling stops early by
-        what a draw takes, as measured, and half a second for the last commit.
+        what a draw and a commit take, as measured, and a second.
     deadline : "slurm", datetime, str, or callable, optional
         Moment at which the call must have ended: the end of the Slurm job; a time of day such as
         ``"06:30"``, which comes next; a date and time, local unless it has a zone; or a function

@@ -18,6 +18,7 @@ TRIALS = (
     "crash_points",
     "power_loss",
     "kills",
+    "preemption",
     "damage",
     "full_disk",
     "state_machine",

@@ -76,6 +76,8 @@ class Start:
         The largest size of a file that it may write, from the lock of the store on; 0: no limit.
     holds_back : bool
         Plant a fault: commits come far too seldom.
+    loses_last : bool
+        Plant a fault: once a signal has come, nothing is committed.
     """
 
     store: Path
@@ -85,6 +87,7 @@ class Start:
     obeys: bool = False
     file_nbytes: int = 0
     holds_back: bool = False
+    loses_last: bool = False
 
 
 class Warm:
@@ -265,6 +268,8 @@ def _run(case: Case, model: Any, whole: Any, how: Start, parent: int) -> None:
         written.write_text(json.dumps(outcome))
         written.rename(how.outcome)
         code = 0
+    except SystemExit as error:  # a signal preempted it
+        code = int(error.code or 0)
     except BaseException:
         traceback.print_exc()
     finally:
@@ -296,6 +301,8 @@ def _do_as_told(how: Start) -> None:
         Diary(how.diary).keep()
     if how.holds_back:
         _hold_back()
+    if how.loses_last:
+        _lose_last()
     if how.file_nbytes:
         _limit_files(how.file_nbytes)
     if how.obeys:
@@ -313,6 +320,20 @@ def _hold_back() -> None:
         self._pause = 1e9
 
     ChainWriter._wait_for_next = wait
+
+
+def _lose_last() -> None:
+    """Commit nothing once a signal has come."""
+    from checkpoint.chains.signals import Interrupts
+    from checkpoint.recording.writer import ChainWriter
+
+    begin = Interrupts._begin
+
+    def lose(self: Any, number: int) -> None:
+        ChainWriter.commit = lambda writer: None
+        begin(self, number)
+
+    Interrupts._begin = lose
 
 
 def _limit_files(n_bytes: int) -> None:

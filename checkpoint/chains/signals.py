@@ -11,7 +11,15 @@ from typing import Any
 
 from checkpoint.errors import ArgumentError
 
-__all__ = ["PREEMPT_SIGNALS", "Interrupts", "exit_code_of", "postponed", "signal_numbers"]
+__all__ = [
+    "PREEMPT_SIGNALS",
+    "Interrupts",
+    "exit_code_of",
+    "let_through",
+    "postponed",
+    "signal_numbers",
+    "withheld",
+]
 
 PREEMPT_SIGNALS = tuple(
     int(getattr(signal, name))
@@ -177,6 +185,28 @@ def _number(item: int | str) -> int:
         why = "no program can take it" if found else "there is no such signal"
         raise ArgumentError(f"preempt_signals: {item!r}: {why}. Expected some of {known}.")
     return int(found[0])
+
+
+@contextlib.contextmanager
+def withheld(numbers: Iterable[int]) -> Iterator[None]:
+    """Let signals wait until the block is left, and in processes that it starts `let_through`.
+
+    A process that has not set its own handlers yet would die of them, or run those of its parent.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def let_through(numbers: Iterable[int]) -> None:
+    """Take the signals that were `withheld` when this process was started."""
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
 
 
 @contextlib.contextmanager

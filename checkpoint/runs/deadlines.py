@@ -20,7 +20,7 @@ _TIME_OF_DAY = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?")
 
 _SLURM = "SLURM_JOB_END_TIME"
 
-_MARGIN = 0.5
+_MARGIN = 1.0
 """Seconds kept for the last commit and the end of the session, beside what a draw takes."""
 
 _LOOK_EVERY = 1.0
@@ -60,7 +60,7 @@ class Deadline:
         self.reached = ""
         self._now, self._clock = now, clock
         self._gaps: deque[float] = deque(maxlen=200)
-        self._last: dict[int, tuple[float, int]] = {}
+        self._last: dict[int, float] = {}
         self._max_time: tuple[float, str] | None = None
         self._moment: tuple[float, str] | None = None
         self._notice = _Notice(deadline) if callable(deadline) else None
@@ -77,13 +77,19 @@ class Deadline:
             at, text = self._max_time
             self._max_time = at - seconds, text
 
-    def saw(self, chain: int, n_rows: int) -> None:
-        """Take note that a chain has so many draws by now."""
+    def expect(self, seconds: float) -> None:
+        """Expect that a draw takes so long, until draws of this call have told."""
+        self._gaps.append(seconds)
+
+    def saw(self, chain: int) -> None:
+        """Take note that a chain has another draw, or several that were fast.
+
+        What passes between two of these calls is a draw and perhaps its commit, at most.
+        """
         now = self._clock()
-        before, n_before = self._last.get(chain, (now, n_rows))
-        if n_rows > n_before:
-            self._gaps.append((now - before) / (n_rows - n_before))
-        self._last[chain] = now, n_rows
+        if chain in self._last:
+            self._gaps.append(now - self._last[chain])
+        self._last[chain] = now
 
     def must_stop(self) -> bool:
         """Return whether another draw and its commit could end too late."""

@@ -29,6 +29,7 @@ from checkpoint.runs.following import (
     callback_of,
     last_stats,
     seconds_of_chain,
+    seconds_of_draw,
 )
 from checkpoint.runs.interruption import interruption, lacking
 from checkpoint.runs.log_lines import LogLines
@@ -93,6 +94,7 @@ def draw_missing(run: ActiveRun, options: Options, deadline: Deadline) -> tuple[
         ):
             if options.count_earlier_time:
                 deadline.count(log.clock.spent)
+            deadline.expect(max(map(seconds_of_draw, records), default=0.0))
             interrupts.last_words = lambda: log.end_cut_off(interrupts.received or 0)
             with log:
                 seal_complete(run.store, run.manifest, records)
@@ -214,7 +216,7 @@ def _drive(
         lines = LogLines(run.store.name, run.n_rows, n_rows_before, announce)
 
     def listen(chain: int, n_rows: int, point: Any, stats: Any) -> None:
-        stop.deadline.saw(chain, n_rows)
+        stop.deadline.saw(chain)
         growth.move(chain, n_rows)
         progress.move(chain, n_rows, stats)
         if lines is not None:

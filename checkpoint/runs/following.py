@@ -30,7 +30,11 @@ __all__ = [
     "callback_of",
     "last_stats",
     "seconds_of_chain",
+    "seconds_of_draw",
 ]
+
+_LAST_DRAWS = 10
+"""Draws over which the time of one is averaged."""
 
 
 def last_stats(run: ActiveRun, record: ChainRecord) -> list[dict[str, Any]]:
@@ -109,6 +113,16 @@ def seconds_of_chain(record: ChainRecord) -> float:
     """Return about how many seconds a chain has been drawn, by the clock in its rows."""
     first, last = seconds_at(record, 0), seconds_at(record, record.n_rows - 1)
     return 0.0 if first is None or last is None else max(0.0, last - first)
+
+
+def seconds_of_draw(record: ChainRecord) -> float:
+    """Return about how many seconds one of the last draws of a chain took; 0 if none is known."""
+    last = record.n_rows - 1
+    first = max(0, last - _LAST_DRAWS)
+    began, ended = seconds_at(record, first), seconds_at(record, last)
+    if began is None or ended is None or last <= first:
+        return 0.0
+    return max(0.0, (ended - began) / (last - first))
 
 
 def announce_run(

@@ -20,6 +20,7 @@ import cloudpickle
 from checkpoint.chains.executors.channel import Channel
 from checkpoint.chains.executors.engine import Drawn, Ended, Event, Failed, Lost
 from checkpoint.chains.executors.local_worker import Place, work
+from checkpoint.chains.signals import withheld
 from checkpoint.chains.task import ChainTask, RunTask
 from checkpoint.errors import ChainError, StoreWriteError, WorkerWarning, warn_caller
 from checkpoint.stores import Store
@@ -230,7 +231,8 @@ class _Worker:
             target=work, name="checkpoint-worker", daemon=True, args=(remote, *flags, place, run)
         )
         try:
-            self.process.start()
+            with withheld(settings.signals):
+                self.process.start()
         finally:
             remote.close()
 

@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from checkpoint.chains.chain import run_chain
 from checkpoint.chains.parents import end_with
-from checkpoint.chains.signals import PREEMPT_SIGNALS
+from checkpoint.chains.signals import PREEMPT_SIGNALS, let_through
 from checkpoint.chains.task import ChainTask, RunTask
 from checkpoint.errors import ChainError, CheckpointError
 from checkpoint.stores.remote import RemoteStore
@@ -59,6 +59,7 @@ def work(pipe: Any, stop_flag: Any, received: Any, place: Place, run: RunTask | 
         signal.signal(number, signal.SIG_IGN)
     for number in place.signals:
         signal.signal(number, lambda number, frame: setattr(received, "value", number))
+    let_through(place.signals)
     end_with(place.parent_pid, is_parent=not place.is_grandchild)
     try:
         pipe.send(("ready", None))

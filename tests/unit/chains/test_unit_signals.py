@@ -14,6 +14,7 @@ from checkpoint.chains.signals import (
     exit_code_of,
     postponed,
     signal_numbers,
+    withheld,
 )
 from checkpoint.errors import ArgumentError
 
@@ -112,6 +113,25 @@ def test_a_signal_that_a_worker_received_counts_and_its_echo_does_not():
         send(signal.SIGTERM)
         interrupts.take_from_worker(signal.SIGUSR1)
         assert interrupts.received == signal.SIGTERM
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="needs signal masks")
+def test_a_process_takes_what_came_before_it_had_a_handler(tmp_path):
+    code = (
+        "import signal\n"
+        "from checkpoint.chains.signals import let_through\n"
+        "signal.signal(signal.SIGUSR1, lambda *_: print('taken'))\n"
+        "input()\n"
+        "let_through([signal.SIGUSR1])\n"
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with withheld([signal.SIGUSR1]):
+        process = subprocess.Popen([sys.executable, "-c", code], **pipes)
+    process.send_signal(signal.SIGUSR1)  # it has only begun
+    assert process.communicate("go on\n", timeout=60)[0] == "taken\n"
+    with withheld([signal.SIGUSR1]):
+        assert signal.SIGUSR1 in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    assert signal.SIGUSR1 not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
 def test_the_signals_it_takes_are_those_that_are_not_ignored():
