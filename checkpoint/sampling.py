@@ -137,7 +137,8 @@ def sample(
     draws : int
         Draws after warm-up, of each chain. A larger number extends a finished run.
     tune : int, optional
-        Draws of warm-up. They are recorded too.
+        Draws of warm-up. They are recorded too. A larger number lengthens it, while no chain has
+        finished it.
     chains, cores : int, optional
         As in `pm.sample`. A run may be continued on another number of cores.
     random_seed : int, sequence of int, or Generator, optional

@@ -7,6 +7,7 @@ from typing import Any
 
 from checkpoint._pymc.results import stats_columns
 from checkpoint._pymc.setup import Arguments, Preparation, prepare, prepare_again
+from checkpoint._pymc.steps import flatten
 from checkpoint.adapters.base import AdapterSchema
 from checkpoint.adapters.step_method import StepMethod
 from checkpoint.chains.task import ChainTask, RunTask
@@ -28,8 +29,9 @@ from checkpoint.recording.start import read_constants, read_start
 from checkpoint.runs.arguments import Options
 from checkpoint.runs.describe import StoreSettings, create_run, describe_run, resize_run
 from checkpoint.runs.failed_run import refuse_failed
+from checkpoint.runs.longer_warmup import cannot_be_known, cannot_be_longer, with_tune
 from checkpoint.runs.randomness import check_not_random
-from checkpoint.runs.same_model import check_same_model
+from checkpoint.runs.same_model import check_same_model, refuse
 from checkpoint.runs.same_numbers import check_numbers
 from checkpoint.runs.same_run import (
     check_pickles,
@@ -208,8 +210,11 @@ def as_before(
     return ActiveRun(store, manifest, preparation, schemas, options.draws, is_known=is_known)
 
 
-def _reopen(store: Store, manifest: Manifest, options: Options, arguments: Arguments) -> ActiveRun:
+def _reopen(store: Store, found: Manifest, options: Options, arguments: Arguments) -> ActiveRun:
+    manifest = _as_asked(store, found, options)
     run = as_before(store, manifest, options, arguments)
+    if manifest is not found and (why := cannot_be_known(flatten(run.preparation.step))):
+        refuse(store, "with other settings", [_other_tune(found, options, why)])
     # Before its numbers are looked at: what made it fail may have changed them.
     refuse_failed(store, manifest)
     records = run.records()
@@ -220,19 +225,39 @@ def _reopen(store: Store, manifest: Manifest, options: Options, arguments: Argum
     take(store)
     try:
         run = replace(run, store=store.writer())
-        if read_root.read_manifest(run.store) != manifest:
+        if read_root.read_manifest(run.store) != found:
             raise RunLockedError(
                 f"{store.name} was extended by another process while it was opened. "
                 "Nothing was changed. Run the same command again."
             )
         check_numbers(store, manifest, run.preparation, run.records())
-        if options.draws > manifest.draws:
-            longer = resize_run(run.store, manifest, run.preparation, run.schemas, options.draws)
+        if options.draws > manifest.draws or manifest is not found:
+            draws = max(options.draws, manifest.draws)
+            longer = resize_run(run.store, manifest, run.preparation, run.schemas, draws)
             run = replace(run, manifest=longer)
     except BaseException:
         run.store.unlock()
         raise
     return run
+
+
+def _as_asked(store: Store, manifest: Manifest, options: Options) -> Manifest:
+    """Return the manifest with the warm-up that a call asks for; nothing is written.
+
+    Raises
+    ------
+    DifferentRunError
+        If it cannot have another length by now.
+    """
+    if options.tune is None or options.tune == manifest.tune:
+        return manifest
+    if why := cannot_be_longer(manifest, recover_all(store, manifest), options.tune):
+        refuse(store, "with other settings", [_other_tune(manifest, options, why)])
+    return with_tune(manifest, options.tune, options.draws_per_chunk)
+
+
+def _other_tune(manifest: Manifest, options: Options, why: str) -> str:
+    return f"tune: recorded as {manifest.tune}, now {options.tune}; {why}"
 
 
 def take(store: Store) -> None:

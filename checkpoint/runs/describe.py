@@ -36,6 +36,7 @@ from checkpoint.stores import Store
 
 __all__ = [
     "StoreSettings",
+    "chunk_sizes",
     "contents_of",
     "create_run",
     "describe_run",
@@ -105,7 +106,7 @@ def describe_run(
     adapting = {name: of_variables[path] for name, path in points.items() if is_alone}
     schemas = _probe(preparation, allow_pickle, adapting)
     columns = _columns(preparation, schemas, of_variables)
-    warmup_chunk, chunk = _chunks(
+    warmup_chunk, chunk = chunk_sizes(
         store_settings.draws_per_chunk, columns, preparation.tune, arguments.draws
     )
     # If no stat has the log-probability, rows cannot tell it later: keep that of the start.
@@ -238,7 +239,7 @@ def _columns(
     return tuple(columns.values())
 
 
-def _chunks(
+def chunk_sizes(
     draws_per_chunk: int | None, columns: Sequence[Column], tune: int, draws: int
 ) -> tuple[int, int]:
     """Return the draws per chunk in warm-up and after it."""

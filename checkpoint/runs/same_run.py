@@ -209,6 +209,13 @@ def seed_text(seed: Any) -> str:
     return str(np.asarray(seed).tolist())
 
 
+_REASONS = {
+    "chains": "; the start of each chain may depend on how many there are, so none can be added. "
+    "Sample more chains in another path with another seed, and join the draws"
+}
+"""Why, and what to do instead, where an option that differs could be expected to be possible."""
+
+
 def check_store_options(store: Store, manifest: Manifest, options: Options) -> None:
     """Check that a call does not ask to change options that are fixed in a store."""
     asked: list[tuple[str, object, object]] = []
@@ -229,6 +236,8 @@ def check_store_options(store: Store, manifest: Manifest, options: Options) -> N
         now = options.codec.to_json()
         asked.append(("compressor", manifest.compressor, now))
     found = [
-        f"{name}: recorded as {before}, now {now}" for name, before, now in asked if before != now
+        f"{name}: recorded as {before}, now {now}{_REASONS.get(name, '')}"
+        for name, before, now in asked
+        if before != now
     ]
     refuse(store, "with other settings", found)
