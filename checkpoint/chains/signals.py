@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
 from typing import Any
@@ -31,6 +32,10 @@ PREEMPT_SIGNALS = tuple(
 
 _LAST_WORDS = 2.0
 """Seconds that the last words of a process may take."""
+
+
+_SAME = 1.0
+"""Seconds within which a preemption signal that comes twice is the same one."""
 
 
 class Interrupts:
@@ -69,7 +74,7 @@ class Interrupts:
         self._exit_code = exit_code
         self._previous: dict[int, Any] = {}
         self._timer: threading.Timer | None = None
-        self._echo: int | None = None
+        self._received_at = 0.0
 
     def __enter__(self) -> "Interrupts":
         if threading.current_thread() is threading.main_thread():
@@ -105,12 +110,8 @@ class Interrupts:
             self.received = signal.SIGINT
 
     def take_from_worker(self, number: int) -> None:
-        """Take a signal that a worker received; the same one to this process is no second one.
-
-        It was sent to the whole group then, and the worker was faster.
-        """
+        """Take a signal that a worker received."""
         if self.received is None:
-            self._echo = number
             self._begin(number)
 
     def pass_on(self) -> None:
@@ -122,15 +123,23 @@ class Interrupts:
     def _take(self, number: int, frame: FrameType | None) -> None:
         if self.received is None:
             self._begin(number)
-        elif number == self._echo:
-            self._echo = None
+        elif self._is_same(number):
+            return
         elif number == signal.SIGINT:
             raise KeyboardInterrupt
         else:
             raise SystemExit(exit_code_of(number, self._exit_code))
 
+    def _is_same(self, number: int) -> bool:
+        """Return whether a signal is the one that came just now, by another way.
+
+        It may be sent to all processes of a job, and be passed on by a worker or a parent too.
+        """
+        is_soon = time.monotonic() - self._received_at < _SAME
+        return number == self.received and number in self._signals and is_soon
+
     def _begin(self, number: int) -> None:
-        self.received = number
+        self.received, self._received_at = number, time.monotonic()
         if self.is_preempted and self._grace is not None:
             self._timer = threading.Timer(self._grace, self._end_now)
             self._timer.daemon = True

@@ -8,6 +8,7 @@ SUMMARIES = {
     "history": "Show when a run was sampled, and how each session ended.",
     "repair": "Repair a zip file whose writer was killed.",
     "resume": "Continue a run without its script.",
+    "run": "Run a script, and start it again if it crashes.",
     "status": "Show how far a run is.",
     "verify": "Check that a run is as it was written.",
 }

@@ -21,6 +21,7 @@ from checkpoint.hierarchy.sessions import History, Session, encode_history, read
 from checkpoint.recording.record import ChainRecord
 from checkpoint.recording.recovery import recover_all
 from checkpoint.recording.session_clock import SessionClock, seconds_spent
+from checkpoint.runs.supervised import note_store
 from checkpoint.stores import Store
 from checkpoint.stores.holder import clock_time
 
@@ -101,6 +102,7 @@ class SessionLog:
         return all(record.n_rows >= self._n_rows for record in self.records)
 
     def __enter__(self) -> Self:
+        note_store(self._store.name)
         self._history = self._history.with_session(self._session)
         self._store.write(encode_history(self._history))
         return self
