@@ -35,6 +35,7 @@ def test_a_live_run_is_told_from_one_that_was_killed(name, tmp_path):
         assert wait_for(lambda: recorded(store) > 2000, process)
         alive = checkpoint.open(store).status()
         shown = look("status", store)
+        assert wait_for(lambda: recorded(store) > alive.recorded, process)
         later = json.loads(look("status", "--json", store).stdout)
         assert process.poll() is None, "the run was over too soon"
     finally:
