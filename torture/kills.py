@@ -10,13 +10,14 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 from models import coal_disasters, eight_schools, normals
 from settings import SMALL
 from torture.diary import Diary, Lost
 from torture.oracle import Oracle
 from torture.report import Effort, Row
-from torture.warm import Case, Session, Start, Warm, wait_until
+from torture.warm import Case, Session, Start, WarmCases, wait_until
 
 __all__ = ["CASES", "Bench", "Plan", "trial"]
 
@@ -86,7 +87,7 @@ class Tally:
     broken: list[str] = field(default_factory=list)
 
 
-class Bench:
+class Bench(WarmCases):
     """Runs that are killed, and what is compared after each kill.
 
     Parameters
@@ -106,19 +107,13 @@ class Bench:
         self.rng = random.Random(seed)
         self.tallies = {target: Tally() for target in SENTENCES}
         self.n_finished = self.n_draws = 0
-        self.cases = cases
-        self.warm = {name: Warm(case, folder / name) for name, case in cases.items()}
+        super().__init__(cases, folder)
         self._oracles: dict[str, Oracle] = {}
 
-    def __enter__(self) -> "Bench":
-        for name, warm in self.warm.items():
-            warm.wait()
-            self._oracles[name] = Oracle(warm.oracle)
+    def __enter__(self) -> Self:
+        super().__enter__()
+        self._oracles = {name: Oracle(warm.oracle) for name, warm in self.warm.items()}
         return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        for warm in self.warm.values():
-            warm.close()
 
     @property
     def n_kills(self) -> int:

@@ -19,7 +19,7 @@ from torture.diary import Diary
 from torture.kills import CASES, CHAINS
 from torture.oracle import Oracle
 from torture.report import Effort, Row
-from torture.warm import Case, Start, Warm, wait_until
+from torture.warm import Case, Start, WarmCases, wait_until
 
 __all__ = ["Bench", "trial"]
 
@@ -42,7 +42,7 @@ class Tally:
     broken: list[str] = field(default_factory=list)
 
 
-class Bench:
+class Bench(WarmCases):
     """Runs that are sent signals, and what is compared after each.
 
     Parameters
@@ -59,17 +59,8 @@ class Bench:
     ) -> None:
         self.folder, self.loses = folder, loses
         self.rng = random.Random(seed)
-        self.seed, self.cases, self.tally = seed, cases, Tally()
-        self.warm = {name: Warm(case, folder / name) for name, case in cases.items()}
-
-    def __enter__(self) -> "Bench":
-        for warm in self.warm.values():
-            warm.wait()
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        for warm in self.warm.values():
-            warm.close()
+        self.seed, self.tally = seed, Tally()
+        super().__init__(cases, folder)
 
     def run(self, case: str, cores: int, kind: str) -> None:
         """Sample a run, preempted again and again until it is finished."""

@@ -14,11 +14,20 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from torture.diary import Diary
 
-__all__ = ["Case", "Session", "Start", "Warm", "is_alive", "processes_of", "wait_until"]
+__all__ = [
+    "Case",
+    "Session",
+    "Start",
+    "Warm",
+    "WarmCases",
+    "is_alive",
+    "processes_of",
+    "wait_until",
+]
 
 ORACLE = "oracle.zarr"
 
@@ -142,6 +151,30 @@ class Warm:
     def _ask(self, request: Any) -> Any:
         self._pipe.send(request)
         return self._pipe.recv()
+
+
+class WarmCases:
+    """Warm processes, one for each case, that live as long as the block.
+
+    Attributes
+    ----------
+    cases : mapping of str to Case
+        What is sampled, by name.
+    warm : dict of str to Warm
+    """
+
+    def __init__(self, cases: Mapping[str, Case], folder: Path) -> None:
+        self.cases = cases
+        self.warm = {name: Warm(case, folder / name) for name, case in cases.items()}
+
+    def __enter__(self) -> Self:
+        for warm in self.warm.values():
+            warm.wait()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        for warm in self.warm.values():
+            warm.close()
 
 
 class Session:
