@@ -75,6 +75,36 @@ def bench_wall(name, chains, cores, fastmath, paired, fresh):
     )
 
 
+@pytest.mark.parametrize("name", ["eight schools", "1,000 normals"])
+def bench_until(name, paired, report, fresh):
+    """Time a run that is asked 11 times whether it is good, and a last time when it is."""
+    model = MODELS[name]()
+    arguments = {"draws": 1184, "tune": 500, "chains": 4, "cores": 2, "quiet": True}
+    asked = []
+
+    def good(run):
+        asked.append(run)
+        return len(asked) % 12 == 0 and checkpoint.until(rhat=2, ess_bulk=1, ess_tail=1)(run)
+
+    def sample(**criterion):
+        with model:
+            began = time.perf_counter()
+            checkpoint.sample(fresh(), **QUIET, **arguments, **criterion)
+            seconds.append(time.perf_counter() - began)
+
+    seconds: list[float] = []
+    paired(
+        f"until, asked 12 times / not asked, {name}, 4 x 1,184 draws",
+        lambda: sample(until=good),
+        sample,
+        "none",
+        rounds=5,
+    )
+    # Those with and without come in turn, after one of each.
+    more = np.median(np.subtract(seconds[3::2], seconds[2::2]))
+    report(f"a round and a question, {name}, 4 chains on 2 cores", f"{more / 12:.3f} s", "none")
+
+
 @pytest.mark.parametrize(("chains", "cores"), [(4, 2), (1, 1)])
 def bench_zarr_trace(chains, cores, paired, fresh):
     """Time PyMC's own drivers with a ZarrTrace, and without."""
