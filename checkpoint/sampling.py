@@ -14,11 +14,12 @@ from checkpoint.errors import ArgumentError
 from checkpoint.hierarchy import read_root
 from checkpoint.runs.active import as_recorded, find_or_create
 from checkpoint.runs.arguments import UNSET, Options, check_options
+from checkpoint.runs.check_until import check_until
 from checkpoint.runs.deadlines import Deadline
 from checkpoint.runs.driving import draw_missing
 from checkpoint.runs.finished import result_of_finished
 from checkpoint.runs.result import result
-from checkpoint.runs.rounds import as_decided, check_until
+from checkpoint.runs.rounds import as_decided
 from checkpoint.stores import as_store
 
 if TYPE_CHECKING:

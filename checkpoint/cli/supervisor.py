@@ -66,6 +66,7 @@ class Supervisor:
         self._log = log
         self._pause = pause
         self._say = say
+        self._notes = Path()
         self._lines: list[str] = []
         self._child: subprocess.Popen[bytes] | None = None
         self._received: int | None = None
@@ -74,35 +75,35 @@ class Supervisor:
     def run(self) -> int:
         """Run the command; return the exit code of its last start."""
         with tempfile.TemporaryDirectory(prefix="checkpoint-run-") as folder, self._listening():
-            notes = Path(folder, "stores")
-            return self._run(notes)
+            self._notes = Path(folder, "stores")
+            return self._run()
 
-    def _run(self, notes: Path) -> int:
+    def _run(self) -> int:
         n_without_gain, n_before = 0, 0
         while True:
             began = time.monotonic()
-            code = self._start(notes)
+            code = self._start()
             took = f"after {time.monotonic() - began:.0f} s"
-            n_draws = _recorded(notes)
+            n_draws = _recorded(self._notes)
             gained = f"{max(0, n_draws - n_before):,} draws more are recorded"
             n_without_gain = 0 if n_draws > n_before else n_without_gain + 1
             n_before = max(n_draws, n_before)
             ended = f"{_ending(code)} {took}; {gained}."
             if (why := self._why_not_again(code, n_without_gain)) is not None:
-                self._tell(f"{ended}{why}", notes)
+                self._tell(f"{ended}{why}")
                 return code if code >= 0 else 128 - code
             pause = min(self._pause * 2 ** max(0, n_without_gain - 1), _LONGEST_PAUSE)
-            self._tell(f"{ended} It is started again in {pause:g} s.", notes)
+            self._tell(f"{ended} It is started again in {pause:g} s.")
             if self._is_told.wait(pause):
-                self._tell(f"Not started again: {_name(self._received or 0)} came.", notes)
+                self._tell(f"Not started again: {_name(self._received or 0)} came.")
                 return 128 + (self._received or 0)
 
-    def _start(self, notes: Path) -> int:
+    def _start(self) -> int:
         """Start the command, and wait for its end; return how it ended, as `Popen` does."""
-        environment = {**os.environ, STORES: str(notes)}
+        environment = {**os.environ, STORES: str(self._notes)}
         # In a session of its own, so that what is sent to a group reaches it once, through us.
         self._child = subprocess.Popen(self._command, env=environment, start_new_session=True)
-        self._tell(f"{' '.join(self._command)} is started, as process {self._child.pid}.", notes)
+        self._tell(f"{' '.join(self._command)} is started, as process {self._child.pid}.")
         if self._received is not None:  # it came while the process was made
             self._child.send_signal(self._received)
         return self._child.wait()
@@ -138,11 +139,11 @@ class Supervisor:
         if self._child is not None and self._child.poll() is None:
             self._child.send_signal(number)
 
-    def _tell(self, line: str, notes: Path) -> None:
+    def _tell(self, line: str) -> None:
         """Say a line, and write it to the log once it is known where that is."""
         self._say(f"checkpoint run: {line}")
         self._lines.append(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
-        path = self._log or _beside(notes)
+        path = self._log or _beside(self._notes)
         if path is not None:
             with contextlib.suppress(OSError), path.open("a", encoding="utf-8") as log:
                 log.writelines(self._lines)

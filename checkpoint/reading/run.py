@@ -1,5 +1,6 @@
 """Read a recorded run without its model, beside a live writer or after a crash."""
 
+from collections.abc import Sequence
 from operator import index
 from typing import Any
 
@@ -64,10 +65,12 @@ class RecordedRun(View):
     does after Ctrl-C when it discards warm-up.
     """
 
-    def __init__(self, store: Store, manifest: Manifest) -> None:
+    def __init__(
+        self, store: Store, manifest: Manifest, records: Sequence[ChainRecord] | None = None
+    ) -> None:
         self._store = store
         self._manifest = manifest
-        self._records = recover_all(store, manifest)
+        self._records = recover_all(store, manifest) if records is None else list(records)
 
     @property
     def name(self) -> str:

@@ -58,6 +58,9 @@ def until(
     return Until(rhat, ess_bulk, ess_tail, var_names, coords)
 
 
+_NAMES = ("rhat", "ess_bulk", "ess_tail")
+
+
 class Until:
     """Whether the draws of a run are good enough; `until` makes it, and describes the parameters.
 
@@ -115,7 +118,7 @@ class Until:
         for name in names:
             if text := self._lack(quantities[name]):
                 self._suspect = name
-                return f"{text.format(name=name)}"
+                return text.format(name=name)
         return "" if quantities else "no number of the variables is recorded"
 
     def _lack(self, draws: np.ndarray[Any, Any]) -> str:
@@ -133,9 +136,6 @@ class Until:
         if "ess_tail" in self.bounds and not (tail := ess_tail(draws)) >= self.bounds["ess_tail"]:
             return f"the tail ESS of {{name}} is {tail:.0f}"
         return ""
-
-
-_NAMES = ("rhat", "ess_bulk", "ess_tail")
 
 
 def _bound(name: str, value: Any, least: float) -> float:

@@ -41,6 +41,8 @@ class Deadline:
 
     Attributes
     ----------
+    is_set : bool
+        Whether there is a deadline at all.
     reached : str
         The deadline that stopped the call, as text; empty if none has.
 
@@ -69,7 +71,7 @@ class Deadline:
             self._max_time = clock() + seconds_of(max_time), f"max_time={_shown(max_time)}"
         if deadline is not None and self._notice is None:
             self._moment = _moment(deadline, now())
-        self._is_set = max_time is not None or deadline is not None
+        self.is_set = max_time is not None or deadline is not None
 
     def count(self, seconds: float) -> None:
         """Count time that earlier sessions took towards `max_time`."""
@@ -93,7 +95,7 @@ class Deadline:
 
     def must_stop(self) -> bool:
         """Return whether another draw and its commit could end too late."""
-        if not self._is_set or self.reached:
+        if not self.is_set or self.reached:
             return bool(self.reached)
         if (now := self._clock()) < self._look_again:
             return False

@@ -94,7 +94,8 @@ def draw_missing(run: ActiveRun, options: Options, deadline: Deadline) -> tuple[
         ):
             if options.count_earlier_time:
                 deadline.count(log.clock.spent)
-            deadline.expect(max(map(seconds_of_draw, records), default=0.0))
+            if deadline.is_set:
+                deadline.expect(max(map(seconds_of_draw, records), default=0.0))
             interrupts.last_words = lambda: log.end_cut_off(interrupts.received or 0)
             with log:
                 seal_complete(run.store, run.manifest, records)

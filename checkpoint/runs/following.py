@@ -94,13 +94,14 @@ def callback_of(callback: Callable[..., Any] | None, run: ActiveRun) -> Callable
         return None
     stats_dtypes = run.preparation.step.stats_dtypes
     traces: dict[int, Any] = {}
-    for chain in range(run.manifest.chains):
-        traces[chain] = trace = copy(run.preparation.recorder)
-        trace.setup(run.n_rows, chain, stats_dtypes)
-    record = {chain: recorder_into(trace) for chain, trace in traces.items()}
+    record: dict[int, Callable[[Any, Any, bool], None]] = {}
     tune = run.manifest.tune
 
     def call(chain: int, n_rows: int, point: Any, stats: Any) -> None:
+        if chain not in traces:  # a trace has room for all draws: only chains that draw have one
+            traces[chain] = copy(run.preparation.recorder)
+            traces[chain].setup(run.n_rows, chain, stats_dtypes)
+            record[chain] = recorder_into(traces[chain])
         record[chain](point, stats, n_rows <= tune)
         is_last = n_rows == run.n_rows
         draw = as_draw(chain, is_last, n_rows - 1, n_rows <= tune, stats, point)

@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from checkpoint._pymc import model as pymc_model
 from checkpoint._pymc.progress import announce
 from checkpoint.chains.task import ChainTask
-from checkpoint.errors import ArgumentError, CheckpointWarning, warn_caller
+from checkpoint.errors import CheckpointWarning, warn_caller
 from checkpoint.format.manifest import Manifest
 from checkpoint.reading.run import RecordedRun
 from checkpoint.reading.until import Until
@@ -26,7 +25,7 @@ from checkpoint.runs.active import ActiveRun, tasks_of
 from checkpoint.runs.arguments import Options
 from checkpoint.runs.describe import resize_run
 
-__all__ = ["Rounds", "as_decided", "check_until", "next_round"]
+__all__ = ["Rounds", "as_decided", "next_round"]
 
 _FIRST = 100
 """Draws after warm-up at which the criterion is asked first."""
@@ -100,19 +99,22 @@ class Rounds:
                 records = self.run.records()
             if self._should_stop() or any(record.n_rows < n_rows for record in records):
                 return
-            if self._ask(draws) or draws == self.run.draws:
+            if self._ask(draws, records) or draws == self.run.draws:
                 return
             draws += 1
 
     def _tasks(self, records: Sequence[ChainRecord], n_rows: int) -> list[ChainTask]:
         return tasks_of(self.run, records, n_rows, self._interval, self._clock)
 
-    def _ask(self, draws: int) -> bool:
+    def _ask(self, draws: int, records: Sequence[ChainRecord]) -> bool:
         """Ask the criterion; if it is met, make `draws` those of the run, and say so."""
         run, criterion = self.run, self._criterion
-        recorded = RecordedRun(run.store, run.manifest)
-        lack = criterion.lacks(recorded) if isinstance(criterion, Until) else ""
-        is_met = not lack if isinstance(criterion, Until) else bool(criterion(recorded))
+        recorded = RecordedRun(run.store, run.manifest, records)
+        if isinstance(criterion, Until):
+            lack = criterion.lacks(recorded)
+            is_met = not lack
+        else:
+            lack, is_met = "", bool(criterion(recorded))
         if is_met:
             self.run = _decided(run, draws, text_of(criterion))
             announce(
@@ -148,60 +150,6 @@ def as_decided(found: Manifest | None, options: Options) -> Options:
     if found is None or options.until is None or found.stopped_by != text_of(options.until):
         return options
     return replace(options, draws=min(options.draws, found.draws), until=None)
-
-
-def check_until(options: Options, model: Any, found: Manifest | None) -> None:
-    """Check that a criterion can be asked of the draws of a model.
-
-    Raises
-    ------
-    ArgumentError
-        If it is none, or names a variable, dimension or label that does not exist.
-    """
-    criterion = options.until
-    if criterion is None:
-        return
-    if not callable(criterion):
-        raise ArgumentError(
-            f"until={criterion!r}: expected checkpoint.until(...), or a function that is given the "
-            "run and returns whether to stop. Nothing was drawn."
-        )
-    if not isinstance(criterion, Until):
-        return
-    chains = options.chains if found is None else found.chains
-    if chains == 1 and "rhat" in criterion.bounds:
-        raise ArgumentError(
-            f"{criterion!r} compares chains, and there is one. Pass chains=2 or more, or "
-            "until(rhat=None, ...). Nothing was drawn."
-        )
-    names = pymc_model.recorded_names(model, options.var_names)
-    for name in criterion.var_names or []:
-        if name not in names:
-            raise _unknown("variable", name, names)
-    dims = pymc_model.dims_of(model, criterion.var_names or names)
-    labels = pymc_model.result_coords(model)
-    for dim, chosen in criterion.coords.items():
-        if dim not in dims:
-            raise _unknown("dimension", dim, dims)
-        missing = [] if isinstance(chosen, slice) else _missing(chosen, labels.get(dim))
-        if missing:
-            raise _unknown(f"label of {dim}", missing[0], list(labels[dim]))
-
-
-def _missing(chosen: Any, labels: Any) -> list[Any]:
-    """Return the labels that a coordinate lacks; one without labels is counted."""
-    if labels is None:
-        return []
-    known = set(np.asarray(labels).tolist())
-    return [label for label in np.atleast_1d(np.asarray(chosen)).tolist() if label not in known]
-
-
-def _unknown(kind: str, name: Any, known: Sequence[Any]) -> ArgumentError:
-    shown = ", ".join(str(item) for item in list(known)[:20])
-    return ArgumentError(
-        f"until: there is no {kind} {name!r} among what is recorded; expected some of {shown}. "
-        "Nothing was drawn."
-    )
 
 
 def text_of(criterion: Any) -> str:
